@@ -1,0 +1,79 @@
+/** Reading and writing KV buckets: through the stream's leader, with revisions. */
+import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import { type BucketSpec, kvSubject } from "@swarm-mesh/protocol";
+import { headers, type MsgHdrs, type NatsConnection, type Payload } from "nats";
+import type { Requester, Stored } from "./requester.ts";
+
+/** A stored value, or the marker that says it is gone. */
+export interface Entry {
+  readonly revision: number;
+  /** `undefined`: deleted or expired. */
+  readonly value: Uint8Array | undefined;
+  readonly headers: MsgHdrs | undefined;
+}
+
+/** JetStream's `no message found`. */
+const NO_MESSAGE_FOUND = 10037;
+
+/** The stream beneath a bucket. */
+export function bucketStream(bucket: BucketSpec): string {
+  return `KV_${bucket.name}`;
+}
+
+/** Does a stored message say that its key is gone? */
+export function isMarker(h: MsgHdrs | undefined): boolean {
+  if (h === undefined) return false;
+  const operation = h.get("KV-Operation");
+  return operation === "DEL" || operation === "PURGE" || h.has("Nats-Marker-Reason");
+}
+
+/** Opens the JetStream management API without asking the server for permission to ask. */
+export function openManager(nc: NatsConnection): Promise<JetStreamManager> {
+  return jetstreamManager(nc, { checkAPI: false });
+}
+
+/** A bucket, for those who decide by what it holds. */
+export class Bucket {
+  readonly spec: BucketSpec;
+  readonly #manager: JetStreamManager;
+  readonly #requester: Requester;
+
+  constructor(spec: BucketSpec, manager: JetStreamManager, requester: Requester) {
+    this.spec = spec;
+    this.#manager = manager;
+    this.#requester = requester;
+  }
+
+  /** The key's last entry as the stream's leader has it. A follower's answer may be old. */
+  async read(key: string): Promise<Entry | undefined> {
+    try {
+      const message = await this.#manager.streams.getMessage(bucketStream(this.spec), {
+        last_by_subj: kvSubject(this.spec.name, key),
+      });
+      if (message === null) return undefined;
+      const gone = isMarker(message.header);
+      return {
+        revision: message.seq,
+        value: gone ? undefined : message.data,
+        headers: message.header,
+      };
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
+      throw error;
+    }
+  }
+
+  /** Writes `key` when its revision is still `expected`; 0: when it has never been written. */
+  write(key: string, value: Payload, expected: number): Promise<Stored> {
+    return this.#requester.stored(kvSubject(this.spec.name, key), value, {
+      headers: expecting(expected),
+    });
+  }
+}
+
+/** Headers of a compare-and-swap on the subject's last revision. */
+export function expecting(revision: number): MsgHdrs {
+  const h = headers();
+  h.set("Nats-Expected-Last-Subject-Sequence", String(revision));
+  return h;
+}

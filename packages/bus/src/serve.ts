@@ -1,0 +1,117 @@
+/**
+ * Answers requests: decodes nothing itself, but turns what a handler returns or throws into a reply.
+ */
+
+import { type Service, Svcm } from "@nats-io/services";
+import {
+  ERROR_MESSAGE_MAX_CHARS,
+  type ErrorCode,
+  encode,
+  type WireError,
+  wireError,
+} from "@swarm-mesh/protocol";
+import type { Log } from "@swarm-mesh/runtime";
+import type { Msg, NatsConnection } from "nats";
+import { listen } from "./listen.ts";
+
+/** Thrown by a handler to refuse a request with a code. */
+export class RefusedError extends Error {
+  override readonly name = "RefusedError";
+  readonly error: WireError;
+
+  constructor(code: ErrorCode, message: string, retryable = false) {
+    super(message);
+    this.error = wireError(code, message, retryable);
+  }
+}
+
+/**
+ * Answers one request: the returned value as JSON, a string as it is. `undefined` says nothing, so
+ * that another may answer. A thrown {@link RefusedError} is sent as a refusal; anything else is
+ * logged and sent as `unavailable`.
+ */
+export type Handle = (message: Msg) => Promise<unknown> | unknown;
+
+export interface Endpoint {
+  /** For service discovery: a token. */
+  readonly name: string;
+  readonly subject: string;
+  readonly handle: Handle;
+}
+
+/** Requests one endpoint works on at a time; further ones are refused with `unavailable`. */
+const IN_HAND_MAX = 1_000;
+
+/** Makes the message callback of an endpoint. */
+export function answering(handle: Handle, log: Log): (message: Msg) => void {
+  let inHand = 0;
+  const answer = async (message: Msg): Promise<void> => {
+    inHand++;
+    try {
+      if (inHand > IN_HAND_MAX) throw new RefusedError("unavailable", "too many requests", true);
+      const value = await handle(message);
+      if (value !== undefined) message.respond(typeof value === "string" ? value : encode(value));
+    } catch (failure) {
+      if (!(failure instanceof RefusedError)) {
+        log.error({ err: failure, subject: message.subject }, "request failed");
+      }
+      message.respond(encode({ error: errorOf(failure) }));
+    } finally {
+      inHand--;
+    }
+  };
+  return (message) => void answer(message);
+}
+
+function errorOf(failure: unknown): WireError {
+  if (failure instanceof RefusedError) return failure.error;
+  const message = failure instanceof Error ? failure.message : String(failure);
+  return wireError("unavailable", message.slice(0, ERROR_MESSAGE_MAX_CHARS), true);
+}
+
+/** Answers requests on `subject` alone, without a queue group, until `signal` aborts. */
+export function answer(
+  nc: NatsConnection,
+  subject: string,
+  handle: Handle,
+  options: { readonly log: Log; readonly signal: AbortSignal },
+): Promise<void> {
+  return listen(nc, subject, answering(handle, options.log), { signal: options.signal });
+}
+
+export interface ServeOptions {
+  /** The service's name in `$SRV` discovery. */
+  readonly name: string;
+  /** SemVer. */
+  readonly version: string;
+  readonly description: string;
+  readonly metadata?: Record<string, string>;
+  /** Shared among all replicas: each request is answered by one of them. */
+  readonly endpoints: readonly Endpoint[];
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** Registers the service with NATS discovery (`$SRV.PING|INFO|STATS`) and answers until aborted. */
+export async function serve(nc: NatsConnection, options: ServeOptions): Promise<void> {
+  const service: Service = await new Svcm(nc).add({
+    name: options.name,
+    version: options.version,
+    description: options.description,
+    ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
+  });
+  for (const endpoint of options.endpoints) {
+    const onMessage = answering(endpoint.handle, options.log);
+    service.addEndpoint(endpoint.name, {
+      subject: endpoint.subject,
+      handler: (error, message) => {
+        if (error === null) onMessage(message);
+      },
+    });
+  }
+  const stop = (): void => void service.stop();
+  if (options.signal.aborted) stop();
+  options.signal.addEventListener("abort", stop, { once: true });
+  const failure = await service.stopped;
+  if (failure instanceof Error && !options.signal.aborted) throw failure;
+}

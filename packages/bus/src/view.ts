@@ -1,0 +1,187 @@
+/**
+ * A bucket kept in memory: a view that follows every change and never goes silently stale.
+ *
+ * A watch is a hint. It is started anew when the link returns, and every few seconds its position is
+ * compared with the bucket's last sequence: a link that died without a word leaves a watch that
+ * looks alive and hears nothing (20 of 20 updates missed in the trial). Each new start reads
+ * everything again and drops what is no longer there.
+ */
+
+import type { JetStreamManager } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import type { BucketSpec, Decoded } from "@swarm-mesh/protocol";
+import { type Clock, type Log, ticks, together } from "@swarm-mesh/runtime";
+import type { NatsConnection } from "nats";
+import { bucketStream } from "./bucket.ts";
+import { watchLink } from "./connect.ts";
+
+/** One key's change, after it was applied. */
+export interface Change<T> {
+  readonly key: string;
+  /** `undefined`: the key was not there. */
+  readonly before: T | undefined;
+  /** `undefined`: deleted, expired, or found gone after the link was down. */
+  readonly after: T | undefined;
+  readonly revision: number;
+}
+
+export interface BucketViewOptions<T> {
+  readonly nc: NatsConnection;
+  readonly manager: JetStreamManager;
+  readonly bucket: BucketSpec;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly decode: (key: string, value: Uint8Array) => Decoded<T>;
+  /** Called for each change, in the bucket's order. */
+  readonly onChange?: (change: Change<T>) => void;
+  /** Called each time the view has caught up with the bucket as it was when the watch started. */
+  readonly onCurrent?: () => void;
+}
+
+interface Held<T> {
+  readonly value: T;
+  readonly revision: number;
+  readonly generation: number;
+}
+
+/** How often the position is compared with the bucket's; a stale view lives at most twice as long. */
+const COMPARE_INTERVAL_MS = 4_000;
+
+export class BucketView<T> {
+  readonly #options: BucketViewOptions<T>;
+  readonly #held = new Map<string, Held<T>>();
+  #generation = 0;
+  #cursor = 0;
+  #current = false;
+  #restart = new AbortController();
+
+  constructor(options: BucketViewOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Has the view caught up since the last start of its watch? */
+  get current(): boolean {
+    return this.#current;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  get(key: string): T | undefined {
+    return this.#held.get(key)?.value;
+  }
+
+  /** Every key with its value. */
+  *entries(): Generator<readonly [string, T]> {
+    for (const [key, held] of this.#held) yield [key, held.value];
+  }
+
+  /** Follows the bucket until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await together(signal, [
+      (inner) => this.#watchAgainAndAgain(inner),
+      (inner) => this.#compare(inner),
+      (inner) => watchLink(this.#options.nc, (up) => up && this.#startAgain("link is back"), inner),
+    ]);
+  }
+
+  async #watchAgainAndAgain(signal: AbortSignal): Promise<void> {
+    const { clock, log, bucket } = this.#options;
+    while (!signal.aborted) {
+      this.#restart = new AbortController();
+      try {
+        await this.#watchOnce(AbortSignal.any([signal, this.#restart.signal]));
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn({ bucket: bucket.name, err: error }, "watch failed");
+      }
+      await clock.sleep(this.#restart.signal.aborted ? 0 : 200, signal);
+    }
+  }
+
+  async #watchOnce(signal: AbortSignal): Promise<void> {
+    const { nc, bucket, manager } = this.#options;
+    this.#generation++;
+    this.#current = false;
+    const info = await manager.streams.info(bucketStream(bucket));
+    // Behind an empty watch there is nothing to wait for.
+    const target = info.state.messages === 0 ? 0 : info.state.last_seq;
+    const kv = await new Kvm(nc).open(bucket.name, { allow_direct: false });
+    const entries = await kv.watch();
+    const stop = (): void => entries.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    if (target === 0) this.#caughtUp(0);
+    try {
+      for await (const entry of entries) {
+        if (signal.aborted) return;
+        const value = entry.operation === "PUT" && entry.length > 0 ? entry.value : undefined;
+        this.#apply(entry.key, value, entry.revision);
+        if (!this.#current && (entry.delta === 0 || entry.revision >= target)) {
+          this.#caughtUp(target);
+        }
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      entries.stop();
+    }
+  }
+
+  #apply(key: string, bytes: Uint8Array | undefined, revision: number): void {
+    const before = this.#held.get(key);
+    this.#cursor = Math.max(this.#cursor, revision);
+    if (before !== undefined && before.revision >= revision) {
+      this.#held.set(key, { ...before, generation: this.#generation });
+      return;
+    }
+    if (bytes === undefined) {
+      this.#remove(key, revision);
+      return;
+    }
+    const decoded = this.#options.decode(key, bytes);
+    if (!decoded.ok) {
+      const { log, bucket } = this.#options;
+      log.warn({ bucket: bucket.name, key, revision, problem: decoded.problem }, "entry ignored");
+      return;
+    }
+    this.#held.set(key, { value: decoded.value, revision, generation: this.#generation });
+    this.#options.onChange?.({ key, before: before?.value, after: decoded.value, revision });
+  }
+
+  #remove(key: string, revision: number): void {
+    const before = this.#held.get(key);
+    if (!this.#held.delete(key)) return;
+    this.#options.onChange?.({ key, before: before?.value, after: undefined, revision });
+  }
+
+  /** Everything stored was handed out: what this generation did not show is gone. */
+  #caughtUp(target: number): void {
+    this.#cursor = Math.max(this.#cursor, target);
+    for (const [key, held] of this.#held) {
+      if (held.generation !== this.#generation) this.#remove(key, held.revision);
+    }
+    this.#current = true;
+    this.#options.onCurrent?.();
+  }
+
+  /** Starts the watch anew when the bucket has been ahead of it for two looks in a row. */
+  async #compare(signal: AbortSignal): Promise<void> {
+    const { clock, manager, bucket } = this.#options;
+    let behindSince: number | undefined;
+    for await (const _ of ticks({ clock, everyMs: COMPARE_INTERVAL_MS, signal })) {
+      const info = await manager.streams.info(bucketStream(bucket)).catch(() => undefined);
+      if (info === undefined || signal.aborted) continue;
+      const behind = this.#current && this.#cursor < info.state.last_seq;
+      const stuck = behindSince !== undefined && this.#cursor <= behindSince;
+      if (behind && stuck) this.#startAgain("watch fell behind");
+      behindSince = behind ? this.#cursor : undefined;
+    }
+  }
+
+  #startAgain(reason: string): void {
+    const { log, bucket } = this.#options;
+    log.info({ bucket: bucket.name, reason }, "watch started again");
+    this.#restart.abort();
+  }
+}

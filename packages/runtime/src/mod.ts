@@ -1,0 +1,15 @@
+export { assert, InvariantError } from "./assert.ts";
+export {
+  type BackoffPolicy,
+  backoffMs,
+  LOOP_BACKOFF,
+  REQUEST_BACKOFF,
+  type RetryOptions,
+  retry,
+} from "./backoff.ts";
+export { type Clock, isoTime, systemClock, timeOf } from "./clock.ts";
+export { aborted, type Latch, latch } from "./latch.ts";
+export { type Log, type LogFields, silentLog } from "./log.ts";
+export { type Random, systemRandom } from "./random.ts";
+export { type TicksOptions, ticks, Wakeup } from "./ticks.ts";
+export { type Loop, together } from "./together.ts";

@@ -1,0 +1,3 @@
+export { ManualClock } from "./manual-clock.ts";
+export { NatsServer } from "./nats-server.ts";
+export { type Deps, type Fixtures, test } from "./test.ts";
