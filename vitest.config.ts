@@ -6,6 +6,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions: [...conditions, "node"] } },
   test: {
+    globalSetup: ["test/find-nats-server.ts"],
     projects: [
       {
         extends: true,

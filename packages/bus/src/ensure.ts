@@ -81,9 +81,10 @@ async function currentConfig(
 }
 
 /** What differs between a wanted and a found configuration, one sentence a field. */
-export function driftOf(wanted: Wanted, found: StreamConfig): string[] {
+export function driftOf(wanted: object, found: object): string[] {
+  const fields = new Map<string, unknown>(Object.entries(found));
   return Object.entries(wanted).flatMap(([field, value]) => {
-    const there = (found as unknown as Record<string, unknown>)[field];
+    const there = fields.get(field);
     // The server leaves out what is false, zero or empty.
     const same = stable(value) === stable(there) || (!there && !value);
     return same ? [] : [`${field} is ${stable(there)}, expected ${stable(value)}`];

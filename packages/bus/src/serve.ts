@@ -88,6 +88,8 @@ export interface ServeOptions {
   readonly metadata?: Record<string, string>;
   /** Shared among all replicas: each request is answered by one of them. */
   readonly endpoints: readonly Endpoint[];
+  /** Called once the subscriptions exist at the server. */
+  readonly onListening?: () => void;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -108,6 +110,10 @@ export async function serve(nc: NatsConnection, options: ServeOptions): Promise<
         if (error === null) onMessage(message);
       },
     });
+  }
+  if (options.onListening !== undefined) {
+    await nc.flush();
+    options.onListening();
   }
   const stop = (): void => void service.stop();
   if (options.signal.aborted) stop();

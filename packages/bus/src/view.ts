@@ -72,6 +72,11 @@ export class BucketView<T> {
     return this.#held.get(key)?.value;
   }
 
+  /** The key's value with the revision that wrote it. */
+  entry(key: string): { readonly value: T; readonly revision: number } | undefined {
+    return this.#held.get(key);
+  }
+
   /** Every key with its value. */
   *entries(): Generator<readonly [string, T]> {
     for (const [key, held] of this.#held) yield [key, held.value];

@@ -62,8 +62,11 @@ export const WireError = z.object({
 });
 export type WireError = z.infer<typeof WireError>;
 
-/** The answer to a request that was refused: `{ error: { code, message, retryable } }`. */
-export const Refusal = z.object({ error: WireError });
+/**
+ * The answer to a request that was refused: `{ error: { code, message, retryable } }` and nothing
+ * else. Strict, because a task's record has an `error` too.
+ */
+export const Refusal = z.strictObject({ error: WireError });
 export type Refusal = z.infer<typeof Refusal>;
 
 /** Builds a {@link WireError}, its message cut to what may be kept. */

@@ -99,6 +99,7 @@ export {
   TASKS_BUCKET,
 } from "./stores.ts";
 export {
+  aliveSubject,
   cancelSubject,
   checkpointKey,
   DEAD_ALL,
@@ -155,3 +156,4 @@ export {
   TaskRecord,
   TaskStatus,
 } from "./task.ts";
+export { VERSION } from "./version.ts";

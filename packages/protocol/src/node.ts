@@ -221,8 +221,11 @@ export const Pong = z.object({
 });
 export type Pong = z.infer<typeof Pong>;
 
-/** Body of `mesh.node.<node>.drain`. */
-export const DrainOrder = z.object({
+/**
+ * Body of `mesh.node.<node>.drain`. Strict: a node may name another's subject as its reply, and so
+ * have an answer of ours arrive there; no answer looks like this.
+ */
+export const DrainOrder = z.strictObject({
   /** Running tasks may finish until then; after it they are handed back. */
   deadlineMs: z.int().min(0).max(3_600_000).default(30_000),
   reason: z.string().max(1_024).default("drain"),

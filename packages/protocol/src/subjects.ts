@@ -69,6 +69,10 @@ export const heldSubject = (nodeId: string): string => `mesh.coordinator.held.${
 // mesh.coordinator.move.<task>                   request MoveRequest; answered MoveAnswer
 export const moveSubject = (taskId: string): string => `mesh.coordinator.move.${taskId}`;
 
+// mesh.<service>.alive.<instance>                request; answered by a leader that lives
+export const aliveSubject = (service: string, instance: string): string =>
+  `mesh.${service}.alive.${instance}`;
+
 // ── Events ──────────────────────────────────────────────────────────────────────────────────────
 
 /** A node's transitions, by name. */

@@ -114,7 +114,8 @@ export const Outcome = z.union([
     attempt: z.int().positive(),
     epoch: Count,
     ok: z.literal(true),
-    result: z.unknown(),
+    /** Absent: `null`. */
+    result: z.unknown().optional(),
     agent: AgentName.optional(),
   }),
   z.object({
@@ -139,11 +140,11 @@ export const DispatchAnswer = z.object({ answer: z.enum(["running", "finished"])
 export type DispatchAnswer = z.infer<typeof DispatchAnswer>;
 
 /** Body of `mesh.tasks.progress.<node>.<task>`. */
-export const Progress = z.object({ attempt: z.int().positive(), progress: z.unknown() });
+export const Progress = z.object({ attempt: z.int().positive(), progress: z.unknown().optional() });
 export type Progress = z.infer<typeof Progress>;
 
-/** Body of `mesh.node.<node>.cancel`. */
-export const CancelOrder = z.object({
+/** Body of `mesh.node.<node>.cancel`. Strict, as the drain order is. */
+export const CancelOrder = z.strictObject({
   taskId: TaskId,
   attempt: z.int().positive(),
   epoch: Count,

@@ -14,7 +14,6 @@ import { hasCode } from "./lock.ts";
 import type { Machine } from "./machine.ts";
 import { judgeVersion, versionOf } from "./version.ts";
 
-const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** `testing` carries a current version; `trixie` only in the future, if its version is raised. */
 const SUITES = ["testing", "trixie"] as const;
 /** The package lists of a suite are 10 MB, the package 5 MB. */
@@ -45,7 +44,7 @@ export async function fetchFromApt(
   { report, signal }: { report: (line: string) => void; signal?: AbortSignal | undefined },
 ): Promise<{ readonly path: string; readonly version: string }> {
   if (machine.platform !== "linux") throw new ServerError("unavailable", "this is not Linux");
-  await access(KEYRING).catch((cause: unknown) => {
+  await access(machine.debianKeyring).catch((cause: unknown) => {
     throw new ServerError("unavailable", "Debian's keyring is not installed", { cause });
   });
   const mirror = debianMirror(await readSourceLists(machine.aptDir));
@@ -56,7 +55,7 @@ export async function fetchFromApt(
   for (const suite of SUITES) {
     try {
       report(`fetching the nats-server package of Debian ${suite}`);
-      return await fetchSuite({ mirror, suite, dir: join(dir, suite), env: machine.env, signal });
+      return await fetchSuite(machine, { mirror, suite, dir: join(dir, suite), signal });
     } catch (error) {
       problems.push(`${suite}: ${problemOf(error)}`);
     }
@@ -64,25 +63,26 @@ export async function fetchFromApt(
   throw new ServerError("download-failed", problems.join("; "));
 }
 
-async function fetchSuite({
-  mirror,
-  suite,
-  dir,
-  env,
-  signal,
-}: {
+interface Suite {
   readonly mirror: string;
   readonly suite: string;
   readonly dir: string;
-  readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal | undefined;
-}): Promise<{ readonly path: string; readonly version: string }> {
+}
+
+async function fetchSuite(
+  machine: Machine,
+  { mirror, suite, dir, signal }: Suite,
+): Promise<{ readonly path: string; readonly version: string }> {
   // apt does not make these itself, and fails without them.
   await mkdir(join(dir, "lists", "partial"), { recursive: true });
   await mkdir(join(dir, "cache", "archives", "partial"), { recursive: true });
-  await writeFile(join(dir, "mirror.list"), `deb [signed-by=${KEYRING}] ${mirror} ${suite} main\n`);
+  await writeFile(
+    join(dir, "mirror.list"),
+    `deb [signed-by=${machine.debianKeyring}] ${mirror} ${suite} main\n`,
+  );
   const run = (file: string, ...args: string[]): Promise<string> =>
-    runCommand(file, args, { cwd: dir, timeoutMs: APT_TIMEOUT_MS, env, signal });
+    runCommand(file, args, { cwd: dir, timeoutMs: APT_TIMEOUT_MS, env: machine.env, signal });
   const apt = [
     ...["-o", `Dir::Etc::sourcelist=${join(dir, "mirror.list")}`],
     ...["-o", "Dir::Etc::sourceparts=/dev/null"],

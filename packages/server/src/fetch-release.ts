@@ -9,7 +9,7 @@ import { executableName, type Machine } from "./machine.ts";
 import { PREFERRED_VERSION, versionOf } from "./version.ts";
 
 /** Where `<base>/v<version>/<file>` is a file of the project's releases. */
-export const RELEASE_BASE = "https://github.com/nats-io/nats-server/releases/download";
+const RELEASE_BASE = "https://github.com/nats-io/nats-server/releases/download";
 
 /**
  * Checksums of release files that we have seen ourselves, by file name. Where one is written here,
@@ -17,7 +17,7 @@ export const RELEASE_BASE = "https://github.com/nats-io/nats-server/releases/dow
  * be read from the release when this was written, and none is taken from anywhere else. So for now
  * a download is exactly as trustworthy as the `SHA256SUMS` of the same release.
  */
-export const PINNED_SHA256: Readonly<Record<string, string>> = {};
+const PINNED_SHA256: Readonly<Record<string, string>> = {};
 
 /** The list is small: when it is not here in this time, the network is not open. */
 const PROBE_TIMEOUT_MS = 5_000;
@@ -77,7 +77,7 @@ export async function fetchRelease(
 }
 
 /** The checksum that a `sha256sum` listing gives for `file`. */
-export function checksumOf(listing: string, file: string): string | undefined {
+function checksumOf(listing: string, file: string): string | undefined {
   for (const line of listing.split("\n")) {
     const [, sha256, name] = /^([0-9a-f]{64})\s+\*?(\S+)\s*$/.exec(line) ?? [];
     if (name === file) return sha256;

@@ -1,5 +1,5 @@
 import { access, constants } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { delimiter, resolve } from "node:path";
 import { type Attempt, problemOf } from "./errors.ts";
 import { executableName, type Machine } from "./machine.ts";
 import { judgeVersion, versionOf } from "./version.ts";
@@ -18,7 +18,7 @@ export async function findOnPath(
   const tried: Attempt[] = [];
   const onPath = (machine.env["PATH"] ?? "").split(delimiter).filter((dir) => dir !== "");
   for (const dir of new Set([...onPath, ...machine.extraDirs])) {
-    const path = join(dir, executableName(machine));
+    const path = resolve(dir, executableName(machine));
     if (!(await isExecutable(path))) continue;
     try {
       return { found: await examine(path), tried };

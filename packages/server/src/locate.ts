@@ -7,7 +7,7 @@
  * What is fetched goes into the cache, so the second call needs no network and no more time than
  * hashing the file. `NATS_SERVER` is an order: when that binary will not do, nothing else is tried.
  */
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { adopt, findCached, withWorkDir } from "./cache.ts";
 import { type Attempt, NatsServerNotFound, problemOf } from "./errors.ts";
 import { fetchFromApt } from "./fetch-apt.ts";
@@ -74,7 +74,8 @@ export async function locateOn(
   };
 
   const ordered = machine.env["NATS_SERVER"];
-  if (ordered !== undefined && ordered !== "") return use(await examineOrdered(ordered), "env");
+  if (ordered !== undefined && ordered !== "")
+    return use(await examineOrdered(resolve(ordered)), "env");
 
   const cached = await findCached(machine);
   if (cached.found !== undefined) return use(cached.found, "cache");

@@ -11,6 +11,8 @@ export interface Machine {
   readonly home: string;
   /** Where apt keeps its list of mirrors. */
   readonly aptDir: string;
+  /** Debian's keys, to check its signatures with. */
+  readonly debianKeyring: string;
   /** Searched after `PATH`: Debian puts servers where an ordinary user's `PATH` does not look. */
   readonly extraDirs: readonly string[];
   readonly clock: Clock;
@@ -24,6 +26,7 @@ export function thisMachine(env: NodeJS.ProcessEnv): Machine {
     arch: process.arch,
     home: homedir(),
     aptDir: "/etc/apt",
+    debianKeyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
     extraDirs: ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin"],
     clock: systemClock,
   };

@@ -1,2 +1,21 @@
-export { type LocateOptions, locateNatsServer, type NatsServerBinary, type NatsServerSource } from "./locate.ts";
+export { writeContexts } from "./contexts.ts";
 export { type Attempt, NatsServerNotFound, ServerError, type ServerErrorCode } from "./errors.ts";
+export {
+  addNodeKey,
+  ensureKeys,
+  type PublicKeys,
+  ROLES,
+  type Role,
+  readSeed,
+  removeNodeKey,
+  seedPath,
+} from "./keys.ts";
+export {
+  type LocateOptions,
+  locateNatsServer,
+  type NatsServerBinary,
+  type NatsServerSource,
+} from "./locate.ts";
+export { CONF_PATH, DEFAULT_URL, prepareServerDir, type ServerDir } from "./server-dir.ts";
+export { type RunningNatsServer, type StartOptions, startNatsServer } from "./start.ts";
+export { ADVISED_VERSION, MINIMUM_VERSION, PREFERRED_VERSION } from "./version.ts";

@@ -18,9 +18,9 @@ export class NatsServer {
 
   static async start(): Promise<NatsServer> {
     const dir = await mkdtemp(join(tmpdir(), "mesh-nats-"));
-    const binary = process.env["NATS_SERVER"] ?? "nats-server";
+    // Found once for all, by test/find-nats-server.ts.
     const child = spawn(
-      binary,
+      process.env["NATS_SERVER"] ?? "nats-server",
       ["-a", "127.0.0.1", "-p", "-1", "-js", "-sd", dir, "--ports_file_dir", dir],
       { stdio: "ignore" },
     );

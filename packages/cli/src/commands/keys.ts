@@ -1,0 +1,40 @@
+import type { Command } from "commander";
+import type { Declare } from "../call.ts";
+import type { KeysAddFlags, KeysInitFlags } from "../keys.ts";
+
+const INIT_EXAMPLES = `
+Makes what is missing and keeps what is there: a seed for each service, for admin, viewer and client
+and for each node in <dir>/keys, the server's configuration, and contexts for the \`nats\` command.
+
+Examples:
+  $ swarmctl keys init --nodes n1,n2,n3
+  $ nats-server -c .mesh/nats-server.conf -sd .mesh/jetstream
+`;
+const ADD_EXAMPLES = `
+The server lets the node in once it has read its configuration again.
+
+Examples:
+  $ swarmctl keys add n4 && nats-server --signal reload
+  $ swarmctl keys add n5 --public-key U…            a node that keeps its seed to itself
+`;
+
+export function addKeysCommands(program: Command, declare: Declare): void {
+  const keys = program.command("keys").description("make the keys of a mesh and of its nodes");
+
+  const init = keys
+    .command("init")
+    .description("make a mesh's keys and the server's configuration")
+    .option("--dir <dir>", "where to", ".mesh")
+    .option("--nodes <ids>", "ids of nodes, separated by commas", "")
+    .option("--url <url>", "address that the contexts name")
+    .addHelpText("after", INIT_EXAMPLES);
+  declare<KeysInitFlags>(init, async (call) => (await import("../keys.ts")).initKeys(call));
+
+  const add = keys
+    .command("add <node-id>")
+    .description("add a node's key")
+    .option("--dir <dir>", "where the keys are", ".mesh")
+    .option("--public-key <key>", "the node's public key, when its seed was made elsewhere")
+    .addHelpText("after", ADD_EXAMPLES);
+  declare<KeysAddFlags>(add, async (call) => (await import("../keys.ts")).addNode(call));
+}

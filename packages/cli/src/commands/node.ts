@@ -1,0 +1,68 @@
+import type { Command } from "commander";
+import type { Declare } from "../call.ts";
+import type { NodeRunFlags } from "../node-run.ts";
+import type { DrainFlags, NodeListFlags } from "../nodes.ts";
+import { hidden } from "./hidden.ts";
+import { repeated } from "./repeated.ts";
+
+const RUN_EXAMPLES = `
+A handler is a program, which gets the task's payload on standard input and whose output is the
+result, or a module: <capability>=module:<file>, whose default export is the handler.
+
+SIGTERM or Ctrl-C drains: nothing new is taken, running tasks may finish until the deadline and are
+handed back after it. The second one ends the process at once; nothing is lost by that either.
+
+Examples:
+  $ swarmctl node run --id n1 --nkey .mesh/keys/n1.nk --handle wordcount="wc -w"
+  $ swarmctl node run --id gpu1 --slots 2 --label gpu=a100 --handle thumb=module:./thumb.js
+`;
+const LIST_EXAMPLES = `
+Examples:
+  $ swarmctl node list --watch
+  $ swarmctl node list --capability wordcount --label zone=eu -o json
+`;
+const DRAIN_EXAMPLES = `
+Example:
+  $ swarmctl node drain n1 --deadline 1m --wait
+`;
+
+export function addNodeCommands(program: Command, declare: Declare): void {
+  const node = program.command("node").description("run a node; look at nodes and drain them");
+
+  const run = node
+    .command("run")
+    .description("run a node in this process")
+    .requiredOption("--id <id>", "the node's id; the key must be that node's")
+    .option("--slots <count>", "tasks at once", "4")
+    .option("--handle <capability=command>", "what it can do; repeatable", repeated)
+    .option("--label <name=value>", "what it says of itself; repeatable", repeated)
+    .option("--role <role>", "worker, hybrid or coordinator", "worker")
+    .option("--drain-timeout <duration>", "how long running tasks may take at the end", "30s")
+    .addOption(hidden("--stop-with-parent"))
+    .addHelpText("after", RUN_EXAMPLES);
+  declare<NodeRunFlags>(run, async (call) => (await import("../node-run.ts")).runNode(call));
+
+  const list = node
+    .command("list")
+    .alias("ls")
+    .description("list nodes")
+    .option("--capability <name>", "active nodes that offer it")
+    .option("--label <name=value>", "active nodes that have it; repeatable", repeated)
+    .option("-w, --watch", "print again every two seconds")
+    .addHelpText("after", LIST_EXAMPLES);
+  declare<NodeListFlags>(list, async (call) => (await import("../nodes.ts")).listNodes(call));
+
+  const get = node
+    .command("get <id>")
+    .description("show one node's record")
+    .addHelpText("after", "\nExample:\n  $ swarmctl node get n1 -o json\n");
+  declare(get, async (call) => (await import("../nodes.ts")).getNode(call));
+
+  const drain = node
+    .command("drain <id>")
+    .description("have a node take nothing new, finish and leave")
+    .option("--deadline <duration>", "how long running tasks may take", "30s")
+    .option("--wait", "until it has left")
+    .addHelpText("after", DRAIN_EXAMPLES);
+  declare<DrainFlags>(drain, async (call) => (await import("../nodes.ts")).drainNode(call));
+}

@@ -1,0 +1,102 @@
+/** What a dev mesh consists of: which processes, started how. */
+import { join, resolve } from "node:path";
+import { NODE_SLOTS_MAX } from "@swarm-mesh/protocol";
+import { countFlag, handleFlags } from "../flags.ts";
+import type { Io } from "../io.ts";
+import { SERVICES } from "../services.ts";
+
+/** The flags of `swarmctl dev` as they were typed. */
+export interface DevFlags {
+  readonly port: string;
+  readonly dir: string;
+  readonly nodes: string;
+  readonly slots: string;
+  readonly replicas: string;
+  readonly handle?: readonly string[];
+  readonly keep?: boolean;
+  readonly offline?: boolean;
+  readonly jsonLogs?: boolean;
+}
+
+export interface DevOptions {
+  /** 0: a free one. */
+  readonly port: number;
+  readonly dir: string;
+  readonly nodeIds: readonly string[];
+  readonly slots: number;
+  readonly replicas: number;
+  readonly handles: readonly string[];
+  readonly keep: boolean;
+  readonly offline: boolean;
+  readonly jsonLogs: boolean;
+}
+
+/** One process to start. */
+export interface ProcessPlan {
+  readonly name: string;
+  readonly kind: string;
+  /** Arguments of swarmctl. */
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Nodes and replicas that one machine can bear as processes. */
+const NODES_MAX = 200;
+const REPLICAS_MAX = 9;
+
+/** Counts to n and saves how far it came: what is left when its node is killed goes on elsewhere. */
+const COUNT_HANDLER = join(import.meta.dirname, "..", "..", "handlers", "count.js");
+export const HANDLES_DEFAULT = ["echo=cat", "wordcount=wc -w", `count=module:${COUNT_HANDLER}`];
+
+/** Reads the flags. Throws a usage error. */
+export function devOptions(flags: DevFlags, cwd: string): DevOptions {
+  const nodes = countFlag("--nodes", flags.nodes, { min: 0, max: NODES_MAX });
+  return {
+    port: countFlag("--port", flags.port, { min: 0, max: 65_535 }),
+    dir: resolve(cwd, flags.dir),
+    nodeIds: Array.from({ length: nodes }, (_, index) => `n${index + 1}`),
+    slots: countFlag("--slots", flags.slots, { min: 1, max: NODE_SLOTS_MAX }),
+    replicas: countFlag("--replicas", flags.replicas, { min: 1, max: REPLICAS_MAX }),
+    handles: flags.handle === undefined ? HANDLES_DEFAULT : handleFlags(flags.handle),
+    keep: flags.keep === true,
+    offline: flags.offline === true,
+    jsonLogs: flags.jsonLogs === true,
+  };
+}
+
+/** Every process but nats-server, in the order they are started; they are stopped in reverse. */
+export function planProcesses(
+  options: DevOptions,
+  server: { readonly url: string; readonly seedPath: (user: string) => string },
+  env: Io["env"],
+): readonly ProcessPlan[] {
+  const { NATS_CONTEXT: _context, MESH_DIR: _dir, ...inherited } = env;
+  const envOf = (user: string) => ({
+    ...inherited,
+    NATS_URL: server.url,
+    NATS_NKEY: server.seedPath(user),
+  });
+  const services = SERVICES.flatMap((service) =>
+    Array.from({ length: options.replicas }, (_, index): ProcessPlan => {
+      const name = `${service}-${index + 1}`;
+      return {
+        name,
+        kind: service,
+        args: ["service", service, "--stop-with-parent"],
+        env: { ...envOf(service), MESH_INSTANCE: name },
+      };
+    }),
+  );
+  const nodes = options.nodeIds.map(
+    (id): ProcessPlan => ({
+      name: id,
+      kind: "node",
+      args: [
+        ...["node", "run", "--id", id, "--slots", String(options.slots), "--stop-with-parent"],
+        ...options.handles.flatMap((handle) => ["--handle", handle]),
+      ],
+      env: envOf(id),
+    }),
+  );
+  return [...services, ...nodes];
+}

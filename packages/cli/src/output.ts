@@ -1,0 +1,100 @@
+/** What commands print: tables for people, JSON for programs. */
+import { encode } from "@swarm-mesh/protocol";
+import Table from "cli-table3";
+import picocolors from "picocolors";
+import type { Io } from "./io.ts";
+
+export type Format = "table" | "json";
+export type Colour = "green" | "yellow" | "red" | "cyan" | "dim" | "bold";
+
+/** Colours text, or leaves it as it is. */
+export type Paint = (colour: Colour, text: string) => string;
+
+export function painter(colour: boolean): Paint {
+  const colours = picocolors.createColors(colour);
+  return (name, text) => colours[name](text);
+}
+
+/** A table without borders: columns two spaces apart, as other commands of its kind print. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const grid = new Table({
+    head: [...head],
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
+    chars: BORDERLESS,
+  });
+  grid.push(...rows.map((row) => [...row]));
+  const lines = grid.toString().split("\n");
+  return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
+}
+
+const BORDERLESS = {
+  top: "",
+  "top-mid": "",
+  "top-left": "",
+  "top-right": "",
+  bottom: "",
+  "bottom-mid": "",
+  "bottom-left": "",
+  "bottom-right": "",
+  left: "",
+  "left-mid": "",
+  mid: "",
+  "mid-mid": "",
+  right: "",
+  "right-mid": "",
+  middle: "",
+};
+
+/** Names and values, one pair a line. */
+export function pairs(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(0, ...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+}
+
+/** One JSON document, for `-o json`. */
+export function document(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/** One line of JSON, for a stream of them. */
+export function line(value: unknown): string {
+  return `${encode(value)}\n`;
+}
+
+/** Prints `value` as JSON, or what `render` makes of it. */
+export function print(io: Io, format: Format, value: unknown, render: () => string): void {
+  io.out(format === "json" ? document(value) : render());
+}
+
+/** Text as a cell: one line, cut. */
+export function cell(text: string, widthMax = 60): string {
+  const flat = text.replaceAll(/\s+/g, " ");
+  return flat.length > widthMax ? `${flat.slice(0, widthMax - 1)}…` : flat;
+}
+
+/** How long ago, or how long: the largest unit that fits, `4s`, `12m`, `3h`, `2d`. */
+export function span(ms: number): string {
+  if (!Number.isFinite(ms)) return "-";
+  const units = [
+    ["d", 86_400_000],
+    ["h", 3_600_000],
+    ["m", 60_000],
+    ["s", 1_000],
+  ] as const;
+  for (const [unit, size] of units) {
+    if (ms >= size) return `${Math.floor(ms / size)}${unit}`;
+  }
+  return `${Math.max(0, Math.round(ms))}ms`;
+}
+
+/** Bytes as people read them. */
+export function bytes(count: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1_024 && unit < units.length - 1) {
+    value /= 1_024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ""}`;
+}

@@ -1,0 +1,76 @@
+/** The tree of commands. Only what `--help` needs is loaded here; the work comes with the command. */
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { type Action, acceptGlobalFlags, addGlobalFlags, type Declare, globalsOf } from "./call.ts";
+import { addCompletionCommand } from "./commands/completion.ts";
+import { addDeadCommands } from "./commands/dead.ts";
+import { addDevCommand } from "./commands/dev.ts";
+import { addKeysCommands } from "./commands/keys.ts";
+import { addNodeCommands } from "./commands/node.ts";
+import { addServiceCommand } from "./commands/service.ts";
+import { addStatusCommands } from "./commands/status.ts";
+import { addTaskCommands } from "./commands/task.ts";
+import type { Io } from "./io.ts";
+
+const NOTES = `
+Who and where:
+  Server and key come from the flags, then NATS_URL and NATS_NKEY, then the context named by
+  --context or NATS_CONTEXT. When nothing is said and a dev mesh runs in this directory
+  (./.mesh/dev.json, or MESH_DIR), that one is meant: with the client's key for tasks, with the
+  admin's for the rest. Else the context selected with \`nats context select\` is.
+
+Exit status:
+  0 done, 1 error, 2 usage, 3 not found, 4 conflict, 5 not in time, 6 not allowed
+
+Examples:
+  $ swarmctl dev                                     a whole mesh on this machine
+  $ swarmctl task submit echo '"hi"' --wait          run a task and print its result
+  $ swarmctl node list --watch                       who is there
+  $ swarmctl task list --status running -o json
+`;
+
+/** Builds the program. `onEnd` is told the status of the command that ran. */
+export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
+  const program = new Command("swarmctl")
+    .description(
+      "Runs and looks at a Swarm Mesh: tasks of agent swarms, spread over many machines.",
+    )
+    .version(version(), "-V, --version")
+    .enablePositionalOptions()
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => io.out(text),
+      // Errors are printed once, by whoever called us, in the format that was asked for.
+      writeErr: () => undefined,
+      getOutHasColors: () => io.colour,
+    })
+    .addHelpText("after", NOTES);
+  addGlobalFlags(program);
+  const declare: Declare = <Flags extends object>(command: Command, action: Action<Flags>) => {
+    const own = new Set(command.options.map((option) => option.attributeName()));
+    acceptGlobalFlags(command);
+    command.action(async () => {
+      const args = command.processedArgs.flat().filter((arg) => typeof arg === "string");
+      const globals = globalsOf(command, own);
+      const status = await action({ io, args, flags: command.opts<Flags>(), globals });
+      onEnd(typeof status === "number" ? status : 0);
+    });
+  };
+  addDevCommand(program, declare);
+  addTaskCommands(program, declare);
+  addNodeCommands(program, declare);
+  addStatusCommands(program, declare);
+  addDeadCommands(program, declare);
+  addServiceCommand(program, declare);
+  addKeysCommands(program, declare);
+  addCompletionCommand(program, declare);
+  return program;
+}
+
+/** This package's version, from the file beside `src` and `dist`. */
+function version(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return /"version":\s*"([^"]+)"/.exec(text)?.[1] ?? "0.0.0";
+}

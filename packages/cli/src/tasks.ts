@@ -1,0 +1,211 @@
+/** `swarmctl task get|wait|watch|list|cancel`. */
+import type { TaskRecord } from "@swarm-mesh/protocol";
+import { Capability, ListTasks, TaskStatus } from "@swarm-mesh/protocol";
+import { systemClock, timeOf } from "@swarm-mesh/runtime";
+import type { Call } from "./call.ts";
+import { CliError, Exit, usageError } from "./exit.ts";
+import { choiceFlag, countFlag, durationFlag, nodeIdArg, taskIdArg } from "./flags.ts";
+import type { Io } from "./io.ts";
+import {
+  type Colour,
+  cell,
+  document,
+  type Format,
+  line,
+  type Paint,
+  pairs,
+  print,
+  span,
+  table,
+} from "./output.ts";
+import { withSession } from "./session.ts";
+import { show, type WatchFlags } from "./watching.ts";
+
+export interface WaitFlags {
+  readonly waitTimeout: string;
+}
+
+export interface ListFlags extends WatchFlags {
+  readonly status?: string;
+  readonly capability?: string;
+  readonly node?: string;
+  readonly limit: string;
+}
+
+export async function getTask(call: Call): Promise<void> {
+  const id = taskIdArg(call.args[0] ?? "");
+  await withSession(call, "client", async ({ client, format, paint }) => {
+    const record = await client.get(id);
+    if (record === undefined) {
+      throw new CliError(
+        Exit.notFound,
+        "not_found",
+        `task ${id} has no record: it waits for a node, was never submitted, or ended over a day ago`,
+      );
+    }
+    print(call.io, format, record, () => recordText(record, paint));
+  });
+}
+
+/** Waits for a task's end and prints its result. */
+export async function waitForTask(call: Call<WaitFlags>): Promise<number> {
+  const id = taskIdArg(call.args[0] ?? "");
+  const timeoutMs = durationFlag("--wait-timeout", call.flags.waitTimeout);
+  return withSession(call, "client", async ({ client, format, paint }) => {
+    const record = await client.wait(id, { timeoutMs, signal: call.io.interrupted() });
+    return printEnd(record, call.io, { format, paint });
+  });
+}
+
+/** Prints each change as a line until the task has ended. */
+export async function watchTask(call: Call): Promise<number> {
+  const id = taskIdArg(call.args[0] ?? "");
+  return withSession(call, "client", async ({ client, format, paint }) => {
+    let last: TaskRecord | undefined;
+    for await (const record of client.watch(id, { signal: call.io.interrupted() })) {
+      last = record;
+      call.io.out(format === "json" ? line(record) : changeText(record, paint));
+    }
+    return last?.status === "succeeded" ? Exit.ok : Exit.error;
+  });
+}
+
+export async function listTasks(call: Call<ListFlags>): Promise<void> {
+  const filter = listFilter(call.flags);
+  await withSession(call, "client", async ({ client, format, paint }) => {
+    const view = {
+      read: () => client.list(filter),
+      render: (list: { readonly tasks: readonly TaskRecord[]; readonly complete: boolean }) =>
+        listText(list.tasks, list.complete, paint),
+    };
+    await show(view, { io: call.io, format, watch: call.flags.watch === true });
+  });
+}
+
+export async function cancelTask(call: Call): Promise<void> {
+  const id = taskIdArg(call.args[0] ?? "");
+  await withSession(call, "client", async ({ client, format, paint }) => {
+    const record = await client.cancel(id);
+    print(call.io, format, record, () => {
+      if (record.status === "cancelled") return `${id} is ${paint("yellow", "cancelled")}\n`;
+      return `${id} is ${statusText(record, paint)}; it had ended or is still stopping\n`;
+    });
+  });
+}
+
+/** Prints a final record: the result for people, all of it for programs. Returns the status. */
+export function printEnd(
+  record: TaskRecord,
+  io: Io,
+  { format, paint }: { readonly format: Format; readonly paint: Paint },
+): number {
+  const succeeded = record.status === "succeeded";
+  if (format === "json") io.out(document(record));
+  else if (succeeded) io.out(valueText(record.result));
+  else {
+    const reason = record.error === null ? "" : `: ${record.error.message} (${record.error.code})`;
+    io.err(`swarmctl: task ${record.id} ${statusText(record, paint)}${reason}\n`);
+  }
+  return succeeded ? Exit.ok : Exit.error;
+}
+
+/** What the flags ask to list. */
+export function listFilter(flags: ListFlags): Partial<ListTasks> {
+  const { status, capability, node, limit } = flags;
+  const limitMax = ListTasks.shape.limit.unwrap().maxValue ?? 1_000;
+  if (capability !== undefined && !Capability.safeParse(capability).success) {
+    throw usageError(`--capability ${JSON.stringify(capability)} is no capability`);
+  }
+  return {
+    ...(status === undefined ? {} : { status: choiceFlag("--status", status, TaskStatus.options) }),
+    ...(capability === undefined ? {} : { capability }),
+    ...(node === undefined ? {} : { node: nodeIdArg(node) }),
+    limit: countFlag("--limit", limit, { min: 1, max: limitMax }),
+  };
+}
+
+const STATUS_COLOURS: Readonly<Record<TaskStatus, Colour>> = {
+  running: "cyan",
+  retrying: "yellow",
+  succeeded: "green",
+  failed: "red",
+  cancelled: "yellow",
+  rejected: "red",
+};
+
+function statusText(record: TaskRecord, paint: Paint): string {
+  return paint(STATUS_COLOURS[record.status], record.status);
+}
+
+function listText(tasks: readonly TaskRecord[], complete: boolean, paint: Paint): string {
+  const head = ["ID", "CAPABILITY", "LANE", "STATUS", "TRY", "NODE", "AGE", "TOOK", "ERROR"];
+  const rows = tasks.map((task) => [
+    task.id,
+    cell(task.capability, 32),
+    task.lane,
+    statusText(task, paint),
+    `${task.attempt}`,
+    task.node ?? "-",
+    span(systemClock.now() - timeOf(task.submittedAt)),
+    took(task),
+    cell(task.error?.message ?? ""),
+  ]);
+  const more = complete ? "" : "(older records were not looked at)\n";
+  return tasks.length === 0 ? `no tasks with a record\n${more}` : `${table(head, rows)}${more}`;
+}
+
+function took(task: TaskRecord): string {
+  if (task.startedAt === null) return "-";
+  const end = task.finishedAt === null ? systemClock.now() : timeOf(task.finishedAt);
+  return span(end - timeOf(task.startedAt));
+}
+
+function recordText(task: TaskRecord, paint: Paint): string {
+  const rows: (readonly [string, string])[] = [
+    ["id", task.id],
+    ["capability", `${task.capability} (${task.lane})`],
+    ["status", statusText(task, paint)],
+    ["try", `${task.attempt}; at most ${task.maxAttempts} may fail`],
+    [
+      "node",
+      task.node === null ? "-" : `${task.node}${task.agent === null ? "" : `/${task.agent}`}`,
+    ],
+    ["submitted", task.submittedAt],
+    ["started", task.startedAt ?? "-"],
+    ["finished", task.finishedAt ?? "-"],
+    ["took", took(task)],
+  ];
+  if (task.dueAt !== null) rows.push(["next try", task.dueAt]);
+  if (task.progress !== undefined && task.progress !== null) {
+    rows.push(["progress", cell(valueText(task.progress), 200)]);
+  }
+  for (const failed of task.tries) {
+    const where = failed.node === null ? "" : ` on ${failed.node}`;
+    rows.push([`try ${failed.attempt}`, `${failed.error.code}${where}: ${failed.error.message}`]);
+  }
+  for (const move of task.migrations) {
+    rows.push(["moved", `${move.from} → ${move.to ?? "?"} at ${move.at} (${move.reason})`]);
+  }
+  if (task.error !== null) rows.push(["error", `${task.error.message} (${task.error.code})`]);
+  const result = task.status === "succeeded" ? `\n${valueText(task.result)}` : "";
+  return `${pairs(rows)}${result}`;
+}
+
+function changeText(task: TaskRecord, paint: Paint): string {
+  const where = task.node === null ? "" : ` on ${task.node}`;
+  const detail =
+    task.error?.message ??
+    (task.status === "succeeded"
+      ? cell(valueText(task.result), 120)
+      : task.progress === undefined || task.progress === null
+        ? ""
+        : cell(valueText(task.progress), 120));
+  return `${statusText(task, paint)} try ${task.attempt}${where}${detail === "" ? "" : `: ${detail}`}\n`;
+}
+
+/** A result as people want it: text as it is, anything else as JSON. */
+function valueText(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (typeof value !== "string") return document(value);
+  return value.endsWith("\n") ? value : `${value}\n`;
+}

@@ -1,0 +1,386 @@
+/**
+ * The mesh for those who use it: submit tasks, wait for them, ask about tasks and nodes.
+ *
+ * A call survives what the mesh survives: a lost link, a server or a leader that changes. It tries
+ * again until its deadline, and only then says that it does not know. Submits carry one id through
+ * all tries, so a repeat never makes a second task.
+ */
+import { type Answer, openConnection, Requester } from "@swarm-mesh/bus";
+import {
+  cancelSubject,
+  DURATION_MAX_MS,
+  type FindNodes,
+  getSubject,
+  isTaskId,
+  LIST_SUBJECT,
+  type ListTasks,
+  NodeList,
+  type NodeRecord,
+  REGISTRY_FIND_SUBJECT,
+  REGISTRY_LIST_SUBJECT,
+  TaskList,
+  TaskRecord,
+} from "@swarm-mesh/protocol";
+import {
+  backoffMs,
+  type Clock,
+  type Log,
+  latch,
+  type Random,
+  REQUEST_BACKOFF,
+  systemClock,
+  systemRandom,
+} from "@swarm-mesh/runtime";
+import type { NatsConnection } from "nats";
+import type { z } from "zod";
+import { Denials } from "./denials.ts";
+import {
+  MeshClientError,
+  RefusedRequestError,
+  SubmitError,
+  TaskFailedError,
+  WaitTimeoutError,
+} from "./errors.ts";
+import { Follower, type WaitOptions } from "./follow.ts";
+import { question, reasonOf } from "./question.ts";
+import {
+  newTaskId,
+  prepare,
+  type SubmitItem,
+  type SubmitOptions,
+  type SubmitPayload,
+} from "./submission.ts";
+import { type SubmitManyOptions, type SubmitResult, submitMany } from "./submit-many.ts";
+import { type Submitted, Submitter } from "./submitter.ts";
+
+export interface MeshClientOptions {
+  /** The user's name, whose inbox answers come to. Default `client`. */
+  readonly inbox?: string | undefined;
+  /** A whole inbox prefix, instead of {@link inbox}'s. From a NATS context. */
+  readonly inboxPrefix?: string | undefined;
+  /** How long a call tries before it fails with `unavailable`. Default 30 s. */
+  readonly deadlineMs?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+}
+
+export interface ConnectClientOptions extends MeshClientOptions {
+  readonly servers: string | readonly string[];
+  /** The nkey seed of the user; without it the connection is anonymous. */
+  readonly seed?: Uint8Array | undefined;
+  /** Shown by the server for this connection. */
+  readonly name?: string | undefined;
+  /** Keep trying when no server answers at first. Default true. */
+  readonly patient?: boolean | undefined;
+  readonly log?: Log | undefined;
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How long a call tries unless it was told otherwise: longer than an election of the store. */
+const DEADLINE_DEFAULT_MS = 30_000;
+/** How long one try of a request may take. A killed coordinator's requests are lost with it. */
+const TRY_TIMEOUT_MS = 3_000;
+
+/** Connects as a user of the mesh. {@link MeshClient.close} closes the connection. */
+export async function connectClient(options: ConnectClientOptions): Promise<MeshClient> {
+  const { inbox = "client", inboxPrefix, patient = true, log, seed, servers } = options;
+  const nc = await openConnection({
+    servers,
+    seed,
+    inbox,
+    inboxPrefix,
+    patient,
+    name: options.name ?? "mesh-client",
+    ...(log === undefined ? {} : { log }),
+  });
+  return new MeshClient(nc, { ...options, owned: true });
+}
+
+export class MeshClient {
+  readonly nc: NatsConnection;
+  readonly #owned: boolean;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #requester: Requester;
+  readonly #denials: Denials;
+  readonly #submitter: Submitter;
+  readonly #deadlineMs: number;
+
+  /** On a connection of the caller's, which stays open unless it is `owned`. */
+  constructor(nc: NatsConnection, options: MeshClientOptions & { readonly owned?: boolean } = {}) {
+    this.nc = nc;
+    this.#owned = options.owned ?? false;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+    this.#deadlineMs = options.deadlineMs ?? DEADLINE_DEFAULT_MS;
+    const inboxPrefix = options.inboxPrefix ?? `_INBOX_${options.inbox ?? "client"}`;
+    this.#requester = new Requester(nc, { inboxPrefix, clock: this.#clock });
+    this.#denials = new Denials(nc);
+    const deps = {
+      requester: this.#requester,
+      denials: this.#denials,
+      clock: this.#clock,
+      random: this.#random,
+    };
+    this.#submitter = new Submitter(deps, this.#deadlineMs);
+  }
+
+  /** Submits a task. Resolves once it is durable; a repeat with the same id is the same task. */
+  submit(
+    capability: string,
+    payload?: SubmitPayload,
+    options: SubmitOptions & CallOptions = {},
+  ): Promise<Submitted> {
+    return this.#submit({ ...options, capability, payload }, options.signal);
+  }
+
+  /** Submits many tasks, a bounded number on their way at once; yields each as it settles. */
+  submitMany(
+    items: Iterable<SubmitItem> | AsyncIterable<SubmitItem>,
+    options: SubmitManyOptions = {},
+  ): AsyncGenerator<SubmitResult, void, undefined> {
+    return submitMany(this.#submitter, items, options);
+  }
+
+  /** Submits a task and waits for its result. Throws {@link TaskFailedError} when it has none. */
+  async run(
+    capability: string,
+    payload?: SubmitPayload,
+    options: SubmitOptions & WaitOptions = {},
+  ): Promise<unknown> {
+    return resultOf(await this.submitAndWait(capability, payload, options));
+  }
+
+  /** Submits a task and waits for its final record, whatever that is. */
+  async submitAndWait(
+    capability: string,
+    payload?: SubmitPayload,
+    options: SubmitOptions & WaitOptions = {},
+  ): Promise<TaskRecord> {
+    const item = { ...options, capability, payload, id: options.id ?? newTaskId() };
+    // Listens first: a quick task may have ended before its submit is answered.
+    const follower = this.#follower(item.id);
+    try {
+      const { duplicate } = await this.#submit(item, options.signal);
+      // A task that was there before may have ended long ago, and then nothing more is published.
+      follower.start(options.id === undefined && !duplicate ? "later" : "now");
+      return await this.#waitOn(follower, item.id, options);
+    } finally {
+      follower.close();
+    }
+  }
+
+  /** Waits for the task's final record. A task nobody knows yet is waited for all the same. */
+  async wait(taskId: string, options: WaitOptions = {}): Promise<TaskRecord> {
+    const follower = this.#follower(taskId);
+    follower.start("now");
+    return this.#waitOn(follower, taskId, options);
+  }
+
+  /** Waits for the task's result. Throws {@link TaskFailedError} when it ended without one. */
+  async result(taskId: string, options: WaitOptions = {}): Promise<unknown> {
+    return resultOf(await this.wait(taskId, options));
+  }
+
+  /** Each state of the task as it becomes known, the final one last. Quick changes may be skipped. */
+  async *watch(
+    taskId: string,
+    options: CallOptions = {},
+  ): AsyncGenerator<TaskRecord, void, undefined> {
+    const follower = this.#follower(taskId);
+    follower.start("now");
+    const stop = new AbortController();
+    const release = forward(options.signal, stop, () => abortedError(taskId));
+    try {
+      yield* follower.records(stop.signal);
+    } finally {
+      release();
+      follower.close();
+    }
+  }
+
+  /** The task's record; `undefined` when it has none: it waits, or was never submitted. */
+  async get(taskId: string, options: CallOptions = {}): Promise<TaskRecord | undefined> {
+    const answer = await this.#ask(getSubject(checked(taskId)), {}, TaskRecord, options);
+    return answer.kind === "ok" ? answer.value : undefined;
+  }
+
+  /** Cancels the task and returns its record. A final task stays as it is. */
+  async cancel(taskId: string, options: CallOptions = {}): Promise<TaskRecord> {
+    const answer = await this.#ask(cancelSubject(checked(taskId)), {}, TaskRecord, options);
+    if (answer.kind === "not_found") throw new RefusedRequestError(answer.error);
+    return answer.value;
+  }
+
+  /** Records, newest change first. `complete` is false when older ones were not looked at. */
+  async list(filter: Partial<ListTasks> = {}, options: CallOptions = {}): Promise<TaskList> {
+    return this.#require(await this.#ask(LIST_SUBJECT, filter, TaskList, options));
+  }
+
+  /** Every node that has a record. */
+  async nodes(options: CallOptions = {}): Promise<readonly NodeRecord[]> {
+    return this.#require(await this.#ask(REGISTRY_LIST_SUBJECT, {}, NodeList, options)).nodes;
+  }
+
+  /** The nodes that are active, offer the capability and have the labels. */
+  async findNodes(filter: FindNodes, options: CallOptions = {}): Promise<readonly NodeRecord[]> {
+    return this.#require(await this.#ask(REGISTRY_FIND_SUBJECT, filter, NodeList, options)).nodes;
+  }
+
+  /** Closes the connection if {@link connectClient} opened it. What is on its way is not known. */
+  async close(): Promise<void> {
+    if (this.#owned) await this.nc.close();
+  }
+
+  #submit(item: SubmitItem, signal: AbortSignal | undefined): Promise<Submitted> {
+    return new Promise((resolve, reject) => {
+      const submission = prepare(item);
+      this.#submitter.submit(
+        submission,
+        (outcome) => (outcome instanceof SubmitError ? reject(outcome) : resolve(outcome)),
+        signal,
+      );
+    });
+  }
+
+  #follower(taskId: string): Follower {
+    return new Follower(checked(taskId), {
+      nc: this.nc,
+      clock: this.#clock,
+      random: this.#random,
+      get: (id, signal) => this.#peek(id, signal),
+    });
+  }
+
+  /** One look at the record. Nobody there is no failure; no right to ask is. */
+  async #peek(taskId: string, signal: AbortSignal): Promise<TaskRecord | undefined> {
+    try {
+      const answer = await this.#askOnce(getSubject(taskId), {}, TaskRecord, {
+        timeoutMs: TRY_TIMEOUT_MS,
+        signal,
+      });
+      return answer.kind === "ok" ? answer.value : undefined;
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  async #waitOn(follower: Follower, taskId: string, options: WaitOptions): Promise<TaskRecord> {
+    const { timeoutMs = DURATION_MAX_MS, signal } = options;
+    const stop = new AbortController();
+    const release = forward(signal, stop, () => abortedError(taskId));
+    const settled = new AbortController();
+    void this.#clock.sleep(timeoutMs, settled.signal).then(() => {
+      stop.abort(new WaitTimeoutError(taskId, timeoutMs, follower.last));
+    });
+    try {
+      for await (const record of follower.records(stop.signal)) {
+        // `records` ends with the final one.
+        void record;
+      }
+    } finally {
+      release();
+      settled.abort();
+      follower.close();
+    }
+    if (follower.last === undefined) throw new MeshClientError("closed", "the wait was given up");
+    return follower.last;
+  }
+
+  #require<T>(answer: Asked<T>): T {
+    if (answer.kind === "not_found") throw new RefusedRequestError(answer.error);
+    return answer.value;
+  }
+
+  /** Asks until someone who knows has answered, or the deadline is over. */
+  async #ask<S extends z.ZodType>(
+    subject: string,
+    body: unknown,
+    schema: S,
+    options: CallOptions,
+  ): Promise<Asked<z.infer<S>>> {
+    const deadline = this.#clock.elapsed() + this.#deadlineMs;
+    for (let failures = 1; ; failures++) {
+      const remaining = deadline - this.#clock.elapsed();
+      const timeoutMs = Math.max(1, Math.min(TRY_TIMEOUT_MS, remaining));
+      const { signal } = options;
+      const answer = await this.#askOnce(subject, body, schema, { timeoutMs, signal });
+      if (answer.kind === "ok") return answer;
+      if (answer.kind === "malformed") {
+        throw new MeshClientError("malformed", `${subject}: ${answer.problem}`);
+      }
+      if (answer.kind === "refused" && !answer.error.retryable) {
+        if (answer.error.code === "not_found") return { kind: "not_found", error: answer.error };
+        throw new RefusedRequestError(answer.error);
+      }
+      const waitMs = backoffMs(REQUEST_BACKOFF, failures, this.#random);
+      if (this.#clock.elapsed() + waitMs >= deadline) {
+        throw new MeshClientError("unavailable", `${subject}: ${reasonOf(answer)}`);
+      }
+      await this.#clock.sleep(waitMs, signal);
+    }
+  }
+
+  /** One request; rejects when it is forbidden, aborted, or the connection is closed. */
+  async #askOnce<S extends z.ZodType>(
+    subject: string,
+    body: unknown,
+    schema: S,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal | undefined },
+  ): Promise<Answer<z.infer<S>>> {
+    const { signal, timeoutMs } = options;
+    if (this.nc.isClosed()) throw new MeshClientError("closed", "the connection is closed");
+    const cut = latch<never>();
+    const stopWatching = this.#denials.watch(subject, (message) =>
+      cut.reject(new MeshClientError("denied", `this user may not ask that: ${message}`)),
+    );
+    const onAbort = (): void => cut.reject(new MeshClientError("aborted", "aborted"));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    try {
+      const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
+      return await Promise.race([answer, cut.promise]);
+    } finally {
+      stopWatching();
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+type Asked<T> =
+  | { readonly kind: "ok"; readonly value: T }
+  | { readonly kind: "not_found"; readonly error: RefusedRequestError["refusal"] };
+
+function resultOf(record: TaskRecord): unknown {
+  if (record.status !== "succeeded") throw new TaskFailedError(record);
+  return record.result;
+}
+
+function checked(taskId: string): string {
+  if (isTaskId(taskId)) return taskId;
+  throw new MeshClientError(
+    "bad_request",
+    `${JSON.stringify(taskId.slice(0, 80))} is no task id: 1 to 64 characters of A-Z a-z 0-9 _ -`,
+  );
+}
+
+function abortedError(taskId: string): MeshClientError {
+  return new MeshClientError("aborted", `the wait for task ${taskId} was aborted`);
+}
+
+/** Aborts `target` when `source` does; call the result to stop. */
+function forward(
+  source: AbortSignal | undefined,
+  target: AbortController,
+  reason: () => unknown,
+): () => void {
+  if (source === undefined) return () => undefined;
+  const onAbort = (): void => target.abort(reason());
+  source.addEventListener("abort", onAbort, { once: true });
+  if (source.aborted) onAbort();
+  return () => source.removeEventListener("abort", onAbort);
+}

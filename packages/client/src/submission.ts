@@ -1,0 +1,170 @@
+/** What a submit puts on the wire, checked here by the same rules as the mesh checks it there. */
+import { randomUUID } from "node:crypto";
+import {
+  type Backoff,
+  encode,
+  formatDuration,
+  Header,
+  isBadHeader,
+  isCapability,
+  isTaskId,
+  Lane,
+  PAYLOAD_MAX_BYTES,
+  parseSubmitHeaders,
+  type Strategy,
+  submitSubject,
+} from "@swarm-mesh/protocol";
+import { headers, type MsgHdrs } from "nats";
+import { SubmitError } from "./errors.ts";
+
+/** Bytes and strings go as they are; anything else as JSON. `undefined` is an empty body. */
+export type SubmitPayload = unknown;
+
+export interface SubmitOptions {
+  /** The task's id, `[A-Za-z0-9_-]{1,64}`: the same id again is the same task. Default: a new one. */
+  readonly id?: string | undefined;
+  readonly lane?: Lane | undefined;
+  /** Tries in all. */
+  readonly maxAttempts?: number | undefined;
+  /** Limit of one try: `30s`, or milliseconds. */
+  readonly timeout?: string | number | undefined;
+  /** The wait before the next try: `fixed:2s`, `exponential:1s:60s`. */
+  readonly backoff?: string | Backoff | undefined;
+  /** Labels that the node must have. */
+  readonly requires?: Readonly<Record<string, string>> | string | undefined;
+  /** The node to use if it is able. */
+  readonly prefer?: string | undefined;
+  /** How the node is chosen: `least_loaded`, `round_robin`, … */
+  readonly strategy?: Strategy | (string & {}) | undefined;
+  /** W3C `traceparent`. */
+  readonly trace?: string | undefined;
+}
+
+/** One submit of many. */
+export interface SubmitItem extends SubmitOptions {
+  readonly capability: string;
+  readonly payload?: SubmitPayload;
+}
+
+/** A submit ready to be sent, any number of times. */
+export interface Submission {
+  readonly id: string;
+  readonly subject: string;
+  readonly body: Uint8Array | string;
+  readonly headers: MsgHdrs;
+}
+
+/** An id that nobody else has. */
+export function newTaskId(): string {
+  return randomUUID();
+}
+
+/** Checks an item and builds what is sent for it. Throws {@link SubmitError}. */
+export function prepare(item: SubmitItem): Submission {
+  const id = item.id ?? newTaskId();
+  if (!isTaskId(id)) {
+    throw new SubmitError(
+      "bad_request",
+      `${show(id)} is no task id: 1 to 64 characters of A-Z a-z 0-9 _ -`,
+    );
+  }
+  if (!isCapability(item.capability)) {
+    throw new SubmitError(
+      "bad_capability",
+      `${show(item.capability)} is no capability: 1 to 64 characters of A-Z a-z 0-9 _ -`,
+      id,
+    );
+  }
+  if (item.lane !== undefined && !Lane.safeParse(item.lane).success) {
+    throw new SubmitError("bad_capability", `${show(item.lane)} is no lane: high, normal, low`, id);
+  }
+  return {
+    id,
+    subject: submitSubject(item.capability, item.lane),
+    body: bodyOf(item.payload, id),
+    headers: headersOf(item, id),
+  };
+}
+
+function bodyOf(payload: SubmitPayload, id: string): Uint8Array | string {
+  const body = serialize(payload, id);
+  const bytes = typeof body === "string" ? Buffer.byteLength(body) : body.length;
+  if (bytes > PAYLOAD_MAX_BYTES) {
+    throw new SubmitError(
+      "payload_too_large",
+      `the payload has ${bytes} bytes, at most ${PAYLOAD_MAX_BYTES} are taken; send a reference to it`,
+      id,
+    );
+  }
+  return body;
+}
+
+function serialize(payload: SubmitPayload, id: string): Uint8Array | string {
+  if (payload === undefined) return "";
+  if (typeof payload === "string" || payload instanceof Uint8Array) return payload;
+  let json: unknown;
+  try {
+    json = encode(payload);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new SubmitError("bad_request", `the payload cannot be written as JSON: ${reason}`, id);
+  }
+  // A function or a symbol has no JSON at all.
+  if (typeof json !== "string") {
+    throw new SubmitError("bad_request", `a ${typeof payload} cannot be written as JSON`, id);
+  }
+  return json;
+}
+
+function headersOf(item: SubmitItem, id: string): MsgHdrs {
+  const h = headers();
+  h.set(Header.msgId, id);
+  const wanted: readonly (readonly [string, string | undefined])[] = [
+    [Header.maxAttempts, item.maxAttempts === undefined ? undefined : String(item.maxAttempts)],
+    [Header.timeout, durationText(item.timeout)],
+    [Header.backoff, backoffText(item.backoff)],
+    [Header.requires, labelsText(item.requires)],
+    [Header.prefer, item.prefer],
+    [Header.strategy, item.strategy],
+    [Header.traceparent, item.trace],
+  ];
+  let any = false;
+  for (const [name, value] of wanted) {
+    if (value === undefined || value === "") continue;
+    any = true;
+    // The client library throws on a line break, which must not look like a bug of ours.
+    if (/[\r\n]/.test(value)) {
+      throw new SubmitError("bad_header", `${name}: ${show(value)} holds a line break`, id);
+    }
+    h.set(name, value);
+  }
+  if (!any) return h;
+  const options = parseSubmitHeaders(h);
+  if (isBadHeader(options)) {
+    throw new SubmitError("bad_header", `${options.header}: ${options.problem}`, id);
+  }
+  return h;
+}
+
+function durationText(timeout: string | number | undefined): string | undefined {
+  return typeof timeout === "number" ? formatDuration(timeout) : timeout;
+}
+
+function backoffText(backoff: string | Backoff | undefined): string | undefined {
+  if (backoff === undefined || typeof backoff === "string") return backoff;
+  return backoff.kind === "fixed"
+    ? `fixed:${formatDuration(backoff.delayMs)}`
+    : `exponential:${formatDuration(backoff.baseMs)}:${formatDuration(backoff.maxMs)}`;
+}
+
+function labelsText(requires: SubmitOptions["requires"]): string | undefined {
+  if (requires === undefined || typeof requires === "string") return requires;
+  const pairs = Object.entries(requires);
+  return pairs.length === 0
+    ? undefined
+    : pairs.map(([name, value]) => `${name}=${value}`).join(",");
+}
+
+function show(value: unknown): string {
+  return encode(String(value).slice(0, 80));
+}

@@ -1,0 +1,40 @@
+/** How a node is set up. */
+import type { Registration } from "@swarm-mesh/protocol";
+import type { Clock, Log, Random } from "@swarm-mesh/runtime";
+import type { NatsConnection } from "nats";
+import type { AgentOptions } from "./agents.ts";
+
+export interface MeshNodeOptions {
+  /** The node's id; with keys, the name its key was made for. */
+  readonly id: string;
+  /** One server or several, `nats://host:port`. Default: this machine's. */
+  readonly servers?: string | readonly string[];
+  /** The nkey seed that says who we are; without it the connection is anonymous. */
+  readonly seed?: Uint8Array | undefined;
+  /** A connection to use instead of opening one; its owner closes it. */
+  readonly connection?: NatsConnection;
+  /** Tasks at once, when there is one agent, `main`. Default: the number of cores. */
+  readonly slots?: number;
+  /** Several executors, each with slots of its own, instead of {@link slots}. */
+  readonly agents?: readonly AgentOptions[];
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly role?: Registration["role"];
+  readonly version?: string;
+  readonly costPerHour?: number;
+  /** Where the node listens for people. The mesh needs neither. */
+  readonly host?: string;
+  readonly port?: number;
+  readonly log?: Log;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+export interface DrainOptions {
+  /** Running tasks may finish until then; after it they are handed back. Default 30 s. */
+  readonly deadlineMs?: number;
+  /** For people, kept in the node's record. */
+  readonly reason?: string;
+}
+
+/** What a node is doing. */
+export type NodePhase = "new" | "joining" | "active" | "leaving" | "closed";

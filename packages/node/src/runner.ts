@@ -1,0 +1,350 @@
+/**
+ * The runner: takes dispatches, runs handlers, reports outcomes. It outlives every life of its node.
+ *
+ *     dispatch ──▶ running ──▶ reported (outcome in the outbox) ──▶ slot free
+ *                     │             ▲
+ *                     └─ aborted ───┘  by timeout, cancel, drain, a newer try, a lost lease
+ *
+ * A slot is free when the handler has really ended, not when its outcome was told. One sweep serves
+ * every deadline of every task: the late answer to a dispatch, time-outs, graces, progress.
+ */
+import type { Requester } from "@swarm-mesh/bus";
+import {
+  CancelOrder,
+  decode,
+  type ErrorCode,
+  encode,
+  progressSubject,
+  wireError,
+} from "@swarm-mesh/protocol";
+import { type Clock, type Log, type Random, Wakeup } from "@swarm-mesh/runtime";
+import type { Msg } from "nats";
+import type { Agents } from "./agents.ts";
+import { type Dispatch, decideDispatch, parseDispatch } from "./dispatch.ts";
+import type { AbortCode, TaskHandler } from "./handler.ts";
+import { Outbox } from "./outbox.ts";
+import { decideOutcome, handedBack, type Settled, timedOut } from "./outcome.ts";
+import { TaskRun } from "./task-run.ts";
+
+/** The life of the node in which tasks may run. */
+export interface Life {
+  readonly incarnation: number;
+  /** `trusted`: the lease is ours. `granting`: it is being asked for. `over`: it is not. */
+  standing(): "granting" | "trusted" | "over";
+}
+
+export interface RunnerDeps {
+  readonly nodeId: string;
+  readonly agents: Agents;
+  readonly requester: Requester;
+  readonly publish: (subject: string, payload: string) => void;
+  /** The server's limit of one message. */
+  readonly messageMaxBytes: () => number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** What the runner has done since the process started. */
+export interface RunnerCounts {
+  started: number;
+  ended: number;
+  refused: number;
+  /** Messages on the node's subject without the mesh's headers, or with bad ones. */
+  malformed: number;
+}
+
+/** A task that ended sooner is answered by its outcome alone: one message less. */
+const ANSWER_AFTER_MS = 50;
+/** What a handler may take to end after its time is up. */
+const GRACE_MS = 2_000;
+/** How late a deadline of a task may be noticed. */
+const SWEEP_INTERVAL_MS = 25;
+/** Progress of one task is sent at most ten times a second. */
+const PROGRESS_INTERVAL_MS = 100;
+
+const RUNNING = encode({ answer: "running" });
+const FINISHED = encode({ answer: "finished" });
+
+export class Runner {
+  readonly counts: RunnerCounts = { started: 0, ended: 0, refused: 0, malformed: 0 };
+  readonly outbox: Outbox;
+  /** Takes nothing new. */
+  draining = false;
+  readonly #deps: RunnerDeps;
+  /** The try of each task whose outcome is still open. */
+  readonly #runs = new Map<string, TaskRun>();
+  /** Handlers that were given up but have not ended; each still holds its slot. */
+  readonly #lingering = new Set<TaskRun>();
+  readonly #wakeup = new Wakeup();
+  #settled: (() => void)[] = [];
+  #life: Life | undefined;
+  #newestEpoch = 0;
+  #progressDueAtMs = 0;
+  #linkUp = true;
+
+  constructor(deps: RunnerDeps) {
+    this.#deps = deps;
+    this.outbox = new Outbox({ ...deps, onEmpty: () => this.#changed() });
+  }
+
+  /** Tasks run for `life` from now on. */
+  enter(life: Life): void {
+    this.#life = life;
+  }
+
+  /** Ends every task at once, without an outcome: others may start them. Outcomes already known stay. */
+  fence(): void {
+    this.#life = undefined;
+    for (const run of [...this.#runs.values()]) {
+      run.question = undefined;
+      this.#abandon(run, "lease_lost", "the node lost its lease", 0);
+    }
+  }
+
+  setLink(up: boolean): void {
+    this.#linkUp = up;
+    this.outbox.setLink(up);
+    this.#wakeup.ring();
+  }
+
+  /** Asks every running task to end; what has not after `graceMs` is handed back. */
+  handBack(graceMs: number): void {
+    for (const run of this.#runs.values()) run.abort("draining", "the node is draining", graceMs);
+    this.#wakeup.ring();
+  }
+
+  /** Resolves when no outcome is open, or `signal` aborts. */
+  idle(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.#runs.size === 0, signal);
+  }
+
+  /** Resolves when every outcome is acknowledged, or `signal` aborts. */
+  told(signal: AbortSignal): Promise<void> {
+    return this.#until(() => this.outbox.size === 0, signal);
+  }
+
+  /** Answers `mesh.node.<node>.task`. A repeat is answered with what is known. */
+  onTask(message: Msg): void {
+    const life = this.#life;
+    const standing = life?.standing() ?? "over";
+    const dispatch = parseDispatch(message.headers, message.data);
+    if (life === undefined || standing === "over") {
+      this.#refuse(message, "stale", "this node has lost its lease", false);
+      this.fence();
+    } else if ("problem" in dispatch) {
+      this.counts.malformed++;
+      this.#refuse(message, "bad_request", dispatch.problem, false);
+    } else if (standing === "granting") {
+      this.#refuse(message, "busy", "the node is still joining", true);
+    } else {
+      this.#take(message, dispatch, life);
+    }
+  }
+
+  #take(message: Msg, dispatch: Dispatch, life: Life): void {
+    const running = this.#runs.get(dispatch.taskId);
+    const pick = this.#deps.agents.pick(dispatch.capability);
+    const decision = decideDispatch(dispatch, {
+      incarnation: life.incarnation,
+      newestEpoch: this.#newestEpoch,
+      runningAttempt: running?.attempt,
+      finishedAttempt: this.outbox.attemptOf(dispatch.taskId),
+      draining: this.draining,
+      outboxFull: this.outbox.full,
+      pick: pick.kind,
+    });
+    if (dispatch.incarnation === life.incarnation) {
+      this.#newestEpoch = Math.max(this.#newestEpoch, dispatch.epoch);
+    }
+    const known = decision.kind === "running" || decision.kind === "finished";
+    if (running !== undefined && !known && decision.supersede) {
+      this.#abandon(running, "superseded", "a newer try was placed here", GRACE_MS);
+    }
+    switch (decision.kind) {
+      case "refuse":
+        this.#refuse(message, decision.code, decision.message, decision.retryable);
+        break;
+      case "running":
+        if (running !== undefined) running.epoch = dispatch.epoch;
+        message.respond(RUNNING);
+        break;
+      case "finished":
+        message.respond(FINISHED);
+        this.outbox.resend(dispatch.taskId, dispatch.epoch);
+        this.#wakeup.ring();
+        break;
+      case "start":
+        if (pick.kind !== "agent") break;
+        this.#start(new TaskRun(dispatch, pick.agent, this.#deps), pick.handler, message);
+        break;
+    }
+  }
+
+  /** Answers `mesh.node.<node>.cancel`. A repeat finds nothing to cancel and says so. */
+  onCancel(message: Msg): void {
+    const order = decode(CancelOrder, message.data);
+    if (!order.ok) {
+      this.#refuse(message, "bad_request", order.problem, false);
+      return;
+    }
+    const { taskId, attempt, epoch, graceMs } = order.value;
+    if (epoch < this.#newestEpoch) {
+      this.#refuse(message, "stale", `epoch ${epoch} is over`, false);
+      return;
+    }
+    this.#newestEpoch = epoch;
+    const run = this.#runs.get(taskId);
+    if (run === undefined || run.attempt !== attempt) {
+      message.respond(encode({ cancelled: false }));
+      return;
+    }
+    // Remembered as ended, so that a late dispatch of this try does not start it again.
+    const error = wireError("cancelled", "the task was cancelled");
+    this.outbox.remember({
+      taskId,
+      attempt,
+      epoch,
+      agent: run.agent.name,
+      end: { ok: false, error },
+    });
+    this.#abandon(run, "cancelled", "the task was cancelled", graceMs);
+    message.respond(encode({ cancelled: true }));
+  }
+
+  /** Serves every deadline until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    while (!signal.aborted) {
+      this.#wakeup.clear();
+      if (this.#life?.standing() === "over") this.fence();
+      this.#sweep(clock.elapsed());
+      if (this.#runs.size === 0 && this.outbox.size === 0) await this.#wakeup.wait(signal);
+      else await clock.sleep(SWEEP_INTERVAL_MS, signal);
+    }
+    this.outbox.close();
+  }
+
+  #start(run: TaskRun, handler: TaskHandler, question: Msg): void {
+    run.question = question;
+    this.counts.started++;
+    run.agent.running++;
+    this.#runs.set(run.id, run);
+    this.#wakeup.ring();
+    let value: unknown;
+    try {
+      value = handler.run(run);
+    } catch (failure) {
+      this.#end(run, { ok: false, failure });
+      return;
+    }
+    if (!isThenable(value)) {
+      this.#end(run, { ok: true, value });
+      return;
+    }
+    value.then(
+      (settled: unknown) => this.#end(run, { ok: true, value: settled }),
+      (failure: unknown) => this.#end(run, { ok: false, failure }),
+    );
+  }
+
+  /** The handler has ended: its slot is free, and its outcome known unless it was given up before. */
+  #end(run: TaskRun, settled: Settled): void {
+    run.ended = true;
+    run.agent.running--;
+    this.counts.ended++;
+    this.#lingering.delete(run);
+    if (run.reported) return;
+    // A process that was frozen learns here that its lease is over, before it tells a result.
+    if (this.#life?.standing() === "over") {
+      this.fence();
+      return;
+    }
+    const outcome = decideOutcome(settled, run.abortCode, this.#deps.messageMaxBytes());
+    this.#report(run, outcome);
+  }
+
+  #report(run: TaskRun, end: ReturnType<typeof decideOutcome>): void {
+    this.#forget(run);
+    if (end === undefined) return;
+    const progress = run.takeProgress();
+    if (progress !== undefined && !end.ok) this.#sendProgress(run, progress);
+    run.question = undefined;
+    this.outbox.add({
+      taskId: run.id,
+      attempt: run.attempt,
+      epoch: run.epoch,
+      agent: run.agent.name,
+      end,
+    });
+  }
+
+  /** Ends a try whose outcome nobody wants; its slot is taken until the handler has ended. */
+  #abandon(run: TaskRun, code: AbortCode, message: string, graceMs: number): void {
+    if (run.question !== undefined) {
+      run.question.respond(RUNNING);
+      run.question = undefined;
+    }
+    this.#forget(run);
+    run.abort(code, message, graceMs);
+  }
+
+  #forget(run: TaskRun): void {
+    run.retire();
+    if (this.#runs.get(run.id) === run) this.#runs.delete(run.id);
+    if (!run.ended) this.#lingering.add(run);
+    this.#changed();
+  }
+
+  #sweep(nowMs: number): void {
+    const withProgress = nowMs >= this.#progressDueAtMs;
+    if (withProgress) this.#progressDueAtMs = nowMs + PROGRESS_INTERVAL_MS;
+    for (const run of this.#runs.values()) {
+      if (run.question !== undefined && nowMs - run.startedAtMs >= ANSWER_AFTER_MS) {
+        run.question.respond(RUNNING);
+        run.question = undefined;
+      }
+      if (nowMs >= run.timeoutAtMs) run.abort("timeout", "Mesh-Timeout is over", GRACE_MS);
+      if (nowMs >= run.giveUpAtMs) {
+        this.#report(run, run.abortCode === "draining" ? handedBack() : timedOut());
+        continue;
+      }
+      const progress = withProgress ? run.takeProgress() : undefined;
+      if (progress !== undefined) this.#sendProgress(run, progress);
+    }
+    this.outbox.sweep(nowMs);
+  }
+
+  #sendProgress(run: TaskRun, progress: string): void {
+    if (!this.#linkUp) return;
+    const body = `{"attempt":${run.attempt},"progress":${progress}}`;
+    this.#deps.publish(progressSubject(this.#deps.nodeId, run.id), body);
+  }
+
+  #refuse(message: Msg, code: ErrorCode, why: string, retryable: boolean): void {
+    this.counts.refused++;
+    message.respond(encode({ error: wireError(code, why, retryable) }));
+  }
+
+  #changed(): void {
+    for (const look of [...this.#settled]) look();
+  }
+
+  #until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!condition() && !signal.aborted) return;
+        this.#settled = this.#settled.filter((other) => other !== look);
+        signal.removeEventListener("abort", look);
+        resolve();
+      };
+      this.#settled.push(look);
+      signal.addEventListener("abort", look, { once: true });
+      look();
+    });
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value;
+}

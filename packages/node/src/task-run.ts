@@ -1,0 +1,145 @@
+/** One try of a task at work: what its handler sees of it, and what the runner needs to know. */
+import type { Requester } from "@swarm-mesh/bus";
+import {
+  CHECKPOINTS_BUCKET,
+  checkpointKey,
+  encode,
+  kvSubject,
+  looseValue,
+} from "@swarm-mesh/protocol";
+import type { Clock, Log, LogFields, Random } from "@swarm-mesh/runtime";
+import type { Msg } from "nats";
+import type { Executor } from "./agents.ts";
+import type { Dispatch } from "./dispatch.ts";
+import { type AbortCode, AbortedError, type TaskContext } from "./handler.ts";
+import { Saver, taskOver } from "./saver.ts";
+
+/** A report of progress beyond it is dropped with a warning. */
+export const PROGRESS_MAX_BYTES = 64 * 1024;
+
+export interface TaskRunDeps {
+  readonly nodeId: string;
+  readonly requester: Requester;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export class TaskRun implements TaskContext {
+  readonly id: string;
+  readonly capability: string;
+  readonly attempt: number;
+  readonly payload: Uint8Array;
+  readonly saved: Uint8Array | undefined;
+  readonly trace: string | undefined;
+  readonly agent: Executor;
+  readonly startedAtMs: number;
+  readonly timeoutAtMs: number;
+  /** The newest term that asked for it. */
+  epoch: number;
+  /** The dispatch that waits for an answer. */
+  question: Msg | undefined;
+  /** When the handler is given up, once its signal aborted. */
+  giveUpAtMs = Number.POSITIVE_INFINITY;
+  /** Is what becomes of the handler of no interest any more? */
+  reported = false;
+  /** Has the handler ended? */
+  ended = false;
+  readonly #deps: TaskRunDeps;
+  #controller: AbortController | undefined;
+  #saver: Saver | undefined;
+  #log: Log | undefined;
+  #progress: string | undefined;
+
+  constructor(dispatch: Dispatch, agent: Executor, deps: TaskRunDeps) {
+    this.id = dispatch.taskId;
+    this.capability = dispatch.capability;
+    this.attempt = dispatch.attempt;
+    this.payload = dispatch.payload;
+    this.saved = dispatch.checkpoint;
+    this.trace = dispatch.trace;
+    this.epoch = dispatch.epoch;
+    this.agent = agent;
+    this.#deps = deps;
+    this.startedAtMs = deps.clock.elapsed();
+    this.timeoutAtMs = this.startedAtMs + dispatch.timeoutMs;
+  }
+
+  /** Made when first asked for: most short tasks never look at it. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    return this.#controller.signal;
+  }
+
+  get log(): Log {
+    this.#log ??= withFields(this.#deps.log, { taskId: this.id, attempt: this.attempt });
+    return this.#log;
+  }
+
+  /** Why it was aborted, when it was. */
+  get abortCode(): AbortCode | undefined {
+    const reason: unknown = this.#controller?.signal.reason;
+    return reason instanceof AbortedError ? reason.code : undefined;
+  }
+
+  savedValue(): unknown {
+    return this.saved === undefined ? undefined : looseValue(this.saved);
+  }
+
+  progress(value: unknown): void {
+    if (this.reported) return;
+    try {
+      const text = encode(value ?? null);
+      if (text.length <= PROGRESS_MAX_BYTES) this.#progress = text;
+      else this.log.warn({ length: text.length }, "progress dropped, too long");
+    } catch (error) {
+      this.log.warn({ err: error }, "progress dropped, not JSON");
+    }
+  }
+
+  checkpoint(state: unknown): Promise<void> {
+    return this.reported ? Promise.reject(taskOver()) : this.#openSaver().save(state);
+  }
+
+  /** The progress not sent yet, as JSON; the next call has none until more is reported. */
+  takeProgress(): string | undefined {
+    const text = this.#progress;
+    this.#progress = undefined;
+    return text;
+  }
+
+  /** Aborts the handler's signal. A second abort changes nothing. */
+  abort(code: AbortCode, message: string, graceMs: number): void {
+    this.#controller ??= new AbortController();
+    if (this.#controller.signal.aborted) return;
+    this.giveUpAtMs = this.#deps.clock.elapsed() + graceMs;
+    this.#controller.abort(new AbortedError(code, message, graceMs));
+  }
+
+  /** Nothing this try still does counts: no outcome, no progress, no checkpoint. */
+  retire(): void {
+    this.reported = true;
+    this.#saver?.close();
+  }
+
+  #openSaver(): Saver {
+    const { nodeId, requester, clock, random } = this.#deps;
+    this.#saver ??= new Saver({
+      requester,
+      clock,
+      random,
+      subject: kvSubject(CHECKPOINTS_BUCKET.name, checkpointKey(nodeId, this.id)),
+      attempt: this.attempt,
+    });
+    return this.#saver;
+  }
+}
+
+function withFields(log: Log, fields: LogFields): Log {
+  return {
+    debug: (more, message) => log.debug({ ...fields, ...more }, message),
+    info: (more, message) => log.info({ ...fields, ...more }, message),
+    warn: (more, message) => log.warn({ ...fields, ...more }, message),
+    error: (more, message) => log.error({ ...fields, ...more }, message),
+  };
+}

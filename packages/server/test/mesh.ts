@@ -1,0 +1,76 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import {
+  locateNatsServer,
+  prepareServerDir,
+  readSeed,
+  seedPath,
+  startNatsServer,
+} from "@swarm-mesh/server";
+import { connect, type NatsConnection, nkeyAuthenticator } from "nats";
+
+/** A real server with the project's configuration, and connections to it by user. */
+export interface TestMesh {
+  readonly url: string;
+  readonly dir: string;
+  readonly reload: () => void;
+  /** A connection as that user, made once; closed with the mesh. */
+  as(name: string): Promise<NatsConnection>;
+  /** A connection as that user which the caller closes. */
+  connectAs(name: string, signedBy?: string): Promise<NatsConnection>;
+  stop(): Promise<void>;
+}
+
+export async function startMesh(nodes: readonly string[]): Promise<TestMesh> {
+  const { path: binary } = await locateNatsServer();
+  const dir = await mkdtemp(join(tmpdir(), "mesh-server-"));
+  const { conf } = await prepareServerDir(dir, { nodes });
+  const server = await startNatsServer({ binary, conf, dir });
+  const connections = new Map<string, Promise<NatsConnection>>();
+
+  const connectAs = async (name: string, signedBy = name): Promise<NatsConnection> =>
+    connect({
+      servers: server.url,
+      name,
+      inboxPrefix: `_INBOX_${name}`,
+      reconnect: false,
+      authenticator: nkeyAuthenticator(await readSeed(seedPath(dir, signedBy))),
+    });
+  return {
+    url: server.url,
+    dir,
+    reload: server.reload,
+    connectAs,
+    as: (name) => {
+      const connection = connections.get(name) ?? connectAs(name);
+      connections.set(name, connection);
+      return connection;
+    },
+    stop: async () => {
+      for (const connection of connections.values()) await (await connection).close();
+      await server.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Runs `work` and returns what the server refused meanwhile: `publish <subject>`, `subscription <subject>`. */
+export async function refusals(nc: NatsConnection, work: () => unknown): Promise<string[]> {
+  const refused: string[] = [];
+  const status = nc.status();
+  void (async () => {
+    for await (const { type, ...rest } of status) {
+      if (type !== "error" || !("error" in rest)) continue;
+      const { error } = rest;
+      if ("operation" in error && "subject" in error)
+        refused.push(`${error.operation} ${error.subject}`);
+    }
+  })();
+  await work();
+  // The refusal comes before the answer to the flush, and is handed out in a later turn.
+  await nc.flush();
+  await setImmediate();
+  return refused;
+}

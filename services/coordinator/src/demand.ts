@@ -1,0 +1,36 @@
+/**
+ * How many tasks to pull from each lane of a capability: never more than there are free slots for,
+ * but for a small prefetch, so that a backlog of any size stays in the server.
+ *
+ * A lane known to hold tasks is asked for as many as fit, the higher lanes first. A lane thought
+ * empty keeps a small request open, so that the next task comes without a round trip.
+ */
+
+/** What is known of one lane. Lanes come in order of precedence. */
+export interface LaneState {
+  /** Asked for and not yet delivered. */
+  readonly outstanding: number;
+  /** Waiting in the server, as of the last delivery. */
+  readonly waiting: number;
+}
+
+/** The most a lane thought empty is asked for. */
+export const PROBE_MAX = 64;
+
+/**
+ * How many more to ask each lane for.
+ *
+ * @param lanes in order of precedence.
+ * @param room free slots, less the tasks already here for them.
+ */
+export function planPulls(lanes: readonly LaneState[], room: number): number[] {
+  let left = room;
+  return lanes.map((lane) => {
+    if (left <= 0) return 0;
+    const target = lane.waiting > 0 ? left : Math.min(left, PROBE_MAX);
+    // What a lane with a backlog was asked for will come, and takes the room of those behind it.
+    left -= Math.min(lane.waiting, Math.max(target, lane.outstanding));
+    // Small refills are saved up: one request for many tasks.
+    return lane.outstanding * 2 > target ? 0 : target - lane.outstanding;
+  });
+}

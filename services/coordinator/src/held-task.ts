@@ -1,0 +1,199 @@
+/**
+ * A task in this leader's hands: its message is delivered and not yet acknowledged.
+ *
+ * What is here can be rebuilt from the message and the record. The payload is let go as soon as a
+ * node has it, and fetched again from the stream when it is needed once more.
+ */
+import {
+  Header,
+  isBadHeader,
+  isCapability,
+  type Labels,
+  Lane,
+  PAYLOAD_MAX_BYTES,
+  parseMsgId,
+  parseSubmitHeaders,
+  SUBMIT_HEADERS,
+  SUBMIT_OPTIONS_DEFAULT,
+  type SubmitOptions,
+  type TaskRecord,
+  type WireError,
+  wireError,
+} from "@swarm-mesh/protocol";
+import { isoTime } from "@swarm-mesh/runtime";
+import type { MsgHdrs } from "nats";
+import type { Precedence, Waiting } from "./backlog.ts";
+import type { Slot } from "./fleet.ts";
+import type { Submission } from "./lifecycle.ts";
+
+/** A message of the task stream, as it was delivered or read. */
+export interface Delivery {
+  readonly subject: string;
+  readonly headers: MsgHdrs | undefined;
+  readonly payload: Uint8Array;
+  /** Its sequence in the stream. */
+  readonly seq: number;
+  readonly storedAtMs: number;
+  /** Where to acknowledge it; `""` for a message that was read, not delivered. */
+  readonly ack: string;
+  /** It may have been in someone's hands before: read its record first. */
+  readonly examine: boolean;
+}
+
+export type Phase = "waiting" | "starting" | "running" | "left";
+
+export class HeldTask implements Waiting, Submission {
+  readonly id: string;
+  readonly capability: string;
+  readonly lane: Lane;
+  readonly precedence: Precedence;
+  readonly options: SubmitOptions;
+  readonly submittedAt: string;
+  readonly seq: number;
+  /** The submit's own headers, for the node and for a dead letter. */
+  readonly forward: readonly (readonly [string, string])[];
+  /** The try a message of the retry lane is to become. */
+  readonly retryAttempt: number | undefined;
+  readonly payloadBytes: number;
+  ack: string;
+  payload: Uint8Array | undefined;
+
+  phase: Phase = "waiting";
+  record: TaskRecord | undefined;
+  revision = 0;
+  slot: Slot | undefined;
+  /** The node said that it has the current try. */
+  accepted = false;
+  /** Tries to send the current try without a word from the node. */
+  sends = 0;
+  /** When the message was last shown to be alive to the server, on the monotonic clock. */
+  renewedAtMs: number;
+  /** When the current try was sent, on the monotonic clock. */
+  sentAtMs = 0;
+  /** Since when its node has been gone; `undefined` while it is there. */
+  orphanSinceMs: number | undefined;
+  /** Reported by the node and not yet written. */
+  progress: { readonly value: unknown } | undefined;
+  #tail: Promise<unknown> | undefined;
+
+  constructor(parsed: ParsedTask, delivery: Delivery, nowMs: number) {
+    this.id = parsed.id;
+    this.capability = parsed.capability;
+    this.lane = parsed.lane;
+    this.precedence = parsed.retryAttempt === undefined ? parsed.lane : "retry";
+    this.options = parsed.options;
+    this.submittedAt = parsed.submittedAt;
+    this.retryAttempt = parsed.retryAttempt;
+    this.seq = delivery.seq;
+    this.ack = delivery.ack;
+    this.payload = delivery.payload;
+    this.payloadBytes = delivery.payload.length;
+    this.forward = forwarded(delivery.headers);
+    this.renewedAtMs = nowMs;
+  }
+
+  get requires(): Labels | undefined {
+    return this.options.requires;
+  }
+
+  get gone(): boolean {
+    return this.phase === "left";
+  }
+
+  /** Runs `work` when all earlier work on this task is done: one write of its record at a time. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail === undefined ? work() : this.#tail.then(work);
+    // A failure is the caller's; the next in line runs all the same.
+    const tail = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#tail = tail;
+    void tail.then(() => {
+      if (this.#tail === tail) this.#tail = undefined;
+    });
+    return result;
+  }
+}
+
+/** What a message's subject and headers say. */
+export interface ParsedTask extends Submission {
+  readonly retryAttempt: number | undefined;
+  /** Why it can never run; the record and the dead letter say so. */
+  readonly problem: WireError | undefined;
+}
+
+/** Reads a message of the task stream. A bad one still gets an id, so that it can be answered. */
+export function parseTask(delivery: Delivery): ParsedTask {
+  const tokens = delivery.subject.split(".");
+  return tokens[2] === "retry" ? parseRetry(delivery, tokens) : parseSubmit(delivery, tokens);
+}
+
+function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask {
+  const { headers } = delivery;
+  const capability = tokens[3] ?? "";
+  const lane = Lane.safeParse(tokens[4] ?? "normal");
+  const wanted = headers === undefined ? undefined : parseMsgId(headers.get(Header.msgId));
+  const badId = typeof wanted === "object" ? wanted : undefined;
+  const options = parseSubmitHeaders(headers);
+  const base = {
+    id: typeof wanted === "string" ? wanted : `s${delivery.seq}`,
+    capability: tokens.slice(3).join(".").slice(0, 256),
+    lane: lane.success ? lane.data : "normal",
+    submittedAt: isoTime(delivery.storedAtMs),
+    retryAttempt: undefined,
+  } as const;
+  const problem = submitProblem(delivery, tokens, lane.success);
+  if (problem !== undefined) return { ...base, options: SUBMIT_OPTIONS_DEFAULT, problem };
+  const bad = badId ?? (isBadHeader(options) ? options : undefined);
+  return {
+    ...base,
+    capability,
+    options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
+    problem: bad && wireError("bad_header", `${bad.header}: ${bad.problem}`),
+  };
+}
+
+function submitProblem(
+  delivery: Delivery,
+  tokens: readonly string[],
+  laneKnown: boolean,
+): WireError | undefined {
+  const expected = "mesh.tasks.submit.<capability>, or with .high, .normal or .low behind it";
+  if (tokens.length > 5 || !laneKnown) {
+    return wireError("bad_capability", `${delivery.subject.slice(0, 200)}: expected ${expected}`);
+  }
+  if (!isCapability(tokens[3] ?? "")) {
+    const shown = JSON.stringify((tokens[3] ?? "").slice(0, 80));
+    return wireError("bad_capability", `${shown} is no capability: 1 to 64 of A-Z a-z 0-9 _ -`);
+  }
+  if (delivery.payload.length > PAYLOAD_MAX_BYTES) {
+    const size = delivery.payload.length;
+    return wireError("payload_too_large", `${size} bytes; at most ${PAYLOAD_MAX_BYTES}`);
+  }
+  return undefined;
+}
+
+/** A retry is the control plane's own message: what it says was checked when the submit came. */
+function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
+  const { headers } = delivery;
+  const options = parseSubmitHeaders(headers);
+  const lane = Lane.safeParse(headers?.get(Header.lane));
+  return {
+    id: headers?.get(Header.taskId) || `s${delivery.seq}`,
+    capability: tokens[3] ?? "",
+    lane: lane.success ? lane.data : "normal",
+    options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
+    submittedAt: headers?.get(Header.submittedAt) || isoTime(delivery.storedAtMs),
+    retryAttempt: Number(headers?.get(Header.attempt)) || 1,
+    problem: undefined,
+  };
+}
+
+function forwarded(headers: MsgHdrs | undefined): readonly (readonly [string, string])[] {
+  if (headers === undefined) return [];
+  return SUBMIT_HEADERS.flatMap((name) => {
+    const value = headers.get(name);
+    return value === "" ? [] : [[name, value] as const];
+  });
+}

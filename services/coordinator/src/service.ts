@@ -1,0 +1,338 @@
+/**
+ * The coordinator: one replica leads and routes every task, the others stand by.
+ *
+ * It owns the task records and nothing else: a leader that dies leaves messages that are not
+ * acknowledged and records that say where each task is, and the next one goes on from those. All
+ * replicas answer `get` and `list`; only the leader routes, records, cancels and syncs.
+ */
+import { hostname } from "node:os";
+import {
+  answer,
+  Bucket,
+  BucketView,
+  Lease,
+  type LeaseOptions,
+  listen,
+  serve,
+  watchLink,
+} from "@swarm-mesh/bus";
+import type { ServiceDefinition, ServiceDeps } from "@swarm-mesh/process";
+import {
+  aliveSubject,
+  decode,
+  disconnectEventSubject,
+  encode,
+  getSubject,
+  LEASES_BUCKET,
+  type LeaderEvent,
+  type LeaderLease,
+  LIST_SUBJECT,
+  leaderEventSubject,
+  leaderLeaseKey,
+  NODES_BUCKET,
+  NodeLease,
+  NodeRecord,
+  TASKS_BUCKET,
+  VERSION,
+} from "@swarm-mesh/protocol";
+import { isoTime, ticks, together, Wakeup } from "@swarm-mesh/runtime";
+import { headers } from "nats";
+import { z } from "zod";
+import { Config } from "./config.ts";
+import { Fleet } from "./fleet.ts";
+import { decideLease } from "./leadership.ts";
+import { getTask, listTasks } from "./queries.ts";
+import { Term } from "./term.ts";
+
+const SERVICE = "coordinator";
+const LEASE_KEY = leaderLeaseKey(SERVICE);
+const NODE_LEASE_PREFIX = "node.";
+
+export const coordinator: ServiceDefinition<typeof Config> = {
+  name: SERVICE,
+  config: Config,
+  run: runCoordinator,
+};
+
+/** Runs until `signal` aborts; a leader gives its lease back first. Rejects only on a bug. */
+async function runCoordinator(
+  config: Config,
+  deps: ServiceDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const replica = new Replica(config, deps);
+  await together(signal, [
+    (inner) => replica.watch(inner),
+    (inner) => replica.stand(inner),
+    (inner) => replica.hearDisconnects(inner),
+    (inner) => replica.followLink(inner),
+    (inner) => replica.serve(inner),
+  ]);
+}
+
+/** One replica: follows the fleet at all times, and leads when it has the lease. */
+class Replica {
+  readonly #config: Config;
+  readonly #deps: ServiceDeps;
+  readonly #leaseBucket: Bucket;
+  readonly #leases: BucketView<NodeLease | "leader">;
+  readonly #nodes: BucketView<NodeRecord>;
+  readonly #fleet: Fleet;
+  readonly #wakeup = new Wakeup();
+  readonly #onFree: { listener: ((capabilities: readonly string[]) => void) | undefined } = {
+    listener: undefined,
+  };
+  /** The lease while this replica leads. */
+  #lease: Lease | undefined;
+  #epoch = 0;
+  /** A holder that closed its connection and did not answer. */
+  #dead: string | undefined;
+  /** Who led when the lease was last read. */
+  #leader: string | undefined;
+
+  constructor(config: Config, deps: ServiceDeps) {
+    this.#config = config;
+    this.#deps = deps;
+    this.#leaseBucket = new Bucket(LEASES_BUCKET, deps.manager, deps.requester);
+    this.#fleet = new Fleet((capabilities) => this.#onFree.listener?.(capabilities));
+    this.#leases = new BucketView<NodeLease | "leader">({
+      ...deps,
+      bucket: LEASES_BUCKET,
+      decode: (key, value) =>
+        key.startsWith(NODE_LEASE_PREFIX)
+          ? decode(NodeLease, value)
+          : { ok: true, value: "leader" as const },
+      onChange: ({ key, after }) => this.#onLease(key, after),
+    });
+    this.#nodes = new BucketView({
+      ...deps,
+      bucket: NODES_BUCKET,
+      decode: (_key, value) => decode(NodeRecord, value),
+      onChange: ({ key, after }) => this.#fleet.hearRecord(key, after, this.#leaseOf(key)),
+    });
+  }
+
+  watch(signal: AbortSignal): Promise<void> {
+    return together(signal, [
+      (inner) => this.#leases.run(inner),
+      (inner) => this.#nodes.run(inner),
+    ]);
+  }
+
+  serve(signal: AbortSignal): Promise<void> {
+    const tasks = new Bucket(TASKS_BUCKET, this.#deps.manager, this.#deps.requester);
+    return serve(this.#deps.nc, {
+      name: SERVICE,
+      version: VERSION,
+      description: "Routes tasks to nodes and keeps their records",
+      metadata: { instance: this.#deps.instance },
+      endpoints: [
+        { name: "get", subject: getSubject("*"), handle: (message) => getTask(tasks, message) },
+        {
+          name: "list",
+          subject: LIST_SUBJECT,
+          handle: (message) => listTasks(this.#deps.manager, message),
+        },
+      ],
+      log: this.#deps.log,
+      signal,
+      onListening: () => this.#deps.ready(),
+    });
+  }
+
+  /** Reaches for the lease whenever it may be free, and leads while it has it. */
+  async stand(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#deps;
+    const everyMs = this.#config.leaderLeaseTtlMs / 3;
+    for await (const _ of ticks({ clock, everyMs, wakeup: this.#wakeup, signal })) {
+      if (!this.#nodes.current || !this.#leases.current) {
+        // A leader that does not know the fleet would take living nodes for gone.
+        await clock.sleep(20, signal);
+        this.#wakeup.ring();
+        continue;
+      }
+      try {
+        await this.#attempt(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn({ err: error }, "lease not read");
+      }
+    }
+  }
+
+  async #attempt(signal: AbortSignal): Promise<void> {
+    const entry = await this.#leaseBucket.read(LEASE_KEY);
+    const decision = decideLease(entry, this.#deps.instance, this.#dead);
+    if (decision.kind === "follow") {
+      this.#leader = decision.leader.instance;
+      return;
+    }
+    this.#epoch = 0;
+    const lease = new Lease(this.#leaseOptions());
+    const granted = await lease.grant(decision.expected);
+    if (granted.kind !== "stored") return;
+    this.#dead = undefined;
+    this.#leader = this.#deps.instance;
+    this.#epoch = granted.revision;
+    this.#lease = lease;
+    try {
+      await this.#lead(lease, granted.revision, signal);
+    } finally {
+      this.#lease = undefined;
+      this.#wakeup.ring();
+    }
+  }
+
+  /** Leads until the lease is lost or `signal` aborts; then stops acting first and says so second. */
+  async #lead(lease: Lease, epoch: number, signal: AbortSignal): Promise<void> {
+    const { log } = this.#deps;
+    log.info({ epoch }, "leading");
+    const announced = this.#announce("elected", epoch);
+    const ended = new AbortController();
+    const either = AbortSignal.any([signal, ended.signal]);
+    const term = new Term({
+      config: this.#config,
+      deps: this.#deps,
+      epoch,
+      fleet: this.#fleet,
+      trusted: () => lease.trusted() && !either.aborted,
+      onFree: this.#onFree,
+    });
+    try {
+      await Promise.all([
+        term.run(either).finally(() => ended.abort()),
+        this.#keep(lease, either).finally(() => ended.abort()),
+        answer(this.#deps.nc, aliveSubject(SERVICE, this.#deps.instance), () => ({ epoch }), {
+          log,
+          signal: either,
+        }),
+      ]);
+    } finally {
+      ended.abort();
+      const held = lease.trusted();
+      await lease.revoke();
+      log.info({ epoch, resigned: held }, "leads no more");
+      await announced;
+      await this.#announce(held ? "resigned" : "lost", epoch);
+    }
+  }
+
+  /** Renews the lease; resolves when it is lost or no longer to be trusted. */
+  async #keep(lease: Lease, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#deps;
+    let waitMs = lease.renewEveryMs;
+    while (!signal.aborted) {
+      await clock.sleep(Math.max(0, Math.min(waitMs, lease.remainingMs())), signal);
+      if (signal.aborted) return;
+      if (!lease.trusted()) {
+        log.warn({ epoch: this.#epoch }, "lease ran out");
+        return;
+      }
+      const result = await lease.renew();
+      if (result === "lost") {
+        log.warn({ epoch: this.#epoch }, "lease lost to another");
+        return;
+      }
+      // After a renewal that was not answered the next one is due at once, within reason.
+      waitMs = result === "renewed" ? lease.renewEveryMs : 100;
+    }
+  }
+
+  /** A holder whose connection closed, and whom a ping does not find, is dead: its lease can go now. */
+  async hearDisconnects(signal: AbortSignal): Promise<void> {
+    const { nc, requester, log } = this.#deps;
+    const onEvent = async (payload: Uint8Array): Promise<void> => {
+      const event = decode(DisconnectEvent, payload);
+      const name = event.ok ? event.value.client.name : undefined;
+      if (this.#lease !== undefined || name !== `${SERVICE}/${this.#leader}`) return;
+      const instance = this.#leader;
+      if (instance === undefined) return;
+      const reply = await requester.request(aliveSubject(SERVICE, instance), "", {
+        timeoutMs: 500,
+      });
+      if (reply.kind === "message") return;
+      log.info({ holder: instance }, "leader's connection closed and nobody answers");
+      this.#dead = instance;
+      this.#wakeup.ring();
+    };
+    await listen(nc, disconnectEventSubject("MESH"), (message) => void onEvent(message.data), {
+      signal,
+    });
+  }
+
+  /** A leader whose link was down may have been replaced: it stops, and stands again. */
+  followLink(signal: AbortSignal): Promise<void> {
+    return watchLink(
+      this.#deps.nc,
+      (up) => {
+        if (up) this.#wakeup.ring();
+        else this.#lease?.drop();
+      },
+      signal,
+    );
+  }
+
+  #onLease(key: string, after: NodeLease | "leader" | undefined): void {
+    if (key === LEASE_KEY) {
+      if (after === undefined) this.#wakeup.ring();
+      return;
+    }
+    if (!key.startsWith(NODE_LEASE_PREFIX)) return;
+    const nodeId = key.slice(NODE_LEASE_PREFIX.length);
+    this.#fleet.hearLease(nodeId, after === "leader" ? undefined : after);
+  }
+
+  #leaseOf(nodeId: string): NodeLease | undefined {
+    const lease = this.#leases.get(NODE_LEASE_PREFIX + nodeId);
+    return lease === "leader" ? undefined : lease;
+  }
+
+  #leaseOptions(): LeaseOptions {
+    const { clock, requester, instance } = this.#deps;
+    return {
+      bucket: LEASES_BUCKET,
+      key: LEASE_KEY,
+      ttlMs: this.#config.leaderLeaseTtlMs,
+      requester,
+      clock,
+      value: () => {
+        const lease: LeaderLease = {
+          instance,
+          pid: process.pid,
+          host: hostname(),
+          epoch: this.#epoch,
+        };
+        return encode(lease);
+      },
+      readBack: async () => {
+        const entry = await this.#leaseBucket.read(LEASE_KEY);
+        const decision = decideLease(entry, instance, undefined);
+        return {
+          revision: entry?.revision ?? 0,
+          ours: decision.kind === "take" && entry?.value !== undefined,
+        };
+      },
+    };
+  }
+
+  async #announce(kind: LeaderEvent["kind"], epoch: number): Promise<void> {
+    const { clock, instance, requester, log } = this.#deps;
+    const event: LeaderEvent = {
+      service: SERVICE,
+      instance,
+      epoch,
+      kind,
+      at: isoTime(clock.now()),
+    };
+    const h = headers();
+    h.set("Nats-Msg-Id", `leader.${SERVICE}.${epoch}.${kind}`);
+    const stored = await requester.stored(leaderEventSubject(SERVICE), encode(event), {
+      headers: h,
+      timeoutMs: 1_000,
+    });
+    if (stored.kind !== "stored") log.warn({ kind, epoch, stored }, "leader event not stored");
+  }
+}
+
+/** What nats-server says of a connection that closed; a hint, so only the name is read. */
+const DisconnectEvent = z.object({ client: z.object({ name: z.string().optional() }) });

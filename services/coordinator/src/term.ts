@@ -1,0 +1,389 @@
+/**
+ * One term of one leader: everything it holds, from taking over to letting go.
+ *
+ * Events only make it fast: a delivery, an outcome, a node that comes or goes. The sweep makes it
+ * correct when every event was missed.
+ */
+
+import { createHash } from "node:crypto";
+import { hostname } from "node:os";
+import { answer, answering, listen, RefusedError } from "@swarm-mesh/bus";
+import type { ServiceDeps } from "@swarm-mesh/process";
+import {
+  cancelSubject,
+  decode,
+  encode,
+  HeldRequest,
+  heldSubject,
+  isCapability,
+  isTaskId,
+  Lane,
+  lastTokenOf,
+  MESH_TASKS,
+  type MeshState,
+  MoveRequest,
+  moveSubject,
+  NodeId,
+  outcomeSubject,
+  progressSubject,
+  RUNNING_MAX,
+  SUBMIT_ALL,
+  type SyncAnswer,
+  SyncRequest,
+  syncSubject,
+} from "@swarm-mesh/protocol";
+import { aborted, latch, ticks, together } from "@swarm-mesh/runtime";
+import type { Msg } from "nats";
+import { Backlog } from "./backlog.ts";
+import type { Config } from "./config.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { Fleet } from "./fleet.ts";
+import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
+import { ACK_WAIT_MS, Lanes } from "./lanes.ts";
+import { Records, TermOverError } from "./records.ts";
+import { Settlement } from "./settlement.ts";
+
+export interface TermOptions {
+  readonly config: Config;
+  readonly deps: Omit<ServiceDeps, "ready">;
+  readonly epoch: number;
+  readonly fleet: Fleet;
+  /** May this term still act? */
+  readonly trusted: () => boolean;
+  /** Called by the fleet when slots become free; the term registers itself here. */
+  readonly onFree: { listener: ((capabilities: readonly string[]) => void) | undefined };
+}
+
+/** Held messages are shown to be alive in each third of the ack-wait. */
+const RENEW_AFTER_MS = ACK_WAIT_MS / 3;
+/** A try this much over its limit without a word is asked for. */
+const OVERDUE_MS = 60_000;
+
+export class Term {
+  readonly #options: TermOptions;
+  readonly #tasks = new Map<string, HeldTask>();
+  readonly #backlog = new Backlog<HeldTask>();
+  readonly #dirty = new Set<string>();
+  readonly #broken = latch<never>();
+  readonly #ended = new AbortController();
+  readonly #records: Records;
+  readonly #dispatcher: Dispatcher;
+  readonly #settlement: Settlement;
+  readonly #lanes: Lanes;
+  #tookOver = false;
+  #examining = 0;
+
+  constructor(options: TermOptions) {
+    this.#options = options;
+    const { config, deps, epoch, fleet, trusted } = options;
+    const signal = this.#ended.signal;
+    this.#records = new Records({ ...deps, epoch, signal, trusted });
+    this.#lanes = new Lanes({
+      ...deps,
+      inboxPrefix: "_INBOX_coordinator",
+      onDelivery: (delivery) => this.#deliver(delivery),
+      onSettled: () => this.#replenishAll(),
+      onBug: (error) => this.#broken.reject(error),
+    });
+    const shared = { ...deps, config, epoch, fleet, records: this.#records };
+    this.#dispatcher = new Dispatcher({
+      ...shared,
+      backlog: this.#backlog,
+      localHost: hostname(),
+      spawn: (work) => this.#spawn(work),
+      onLeft: (held) => this.#forget(held),
+    });
+    this.#settlement = new Settlement({
+      ...shared,
+      dispatcher: this.#dispatcher,
+      tasks: this.#tasks,
+      settled: () => this.#settled(),
+    });
+  }
+
+  /** Leads until `signal` aborts. Rejects on a bug. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { nc, log } = this.#options.deps;
+    const settlement = this.#settlement;
+    const ending = this.#ended;
+    signal.addEventListener("abort", () => ending.abort(), { once: true });
+    this.#options.onFree.listener = (capabilities) => this.#onFree(capabilities);
+    const on = (inner: AbortSignal) => ({ log, signal: inner });
+    const outcome = this.#leading((message) => settlement.outcome(message));
+    const cancel = this.#leading((message) => this.#cancel(message));
+    try {
+      await together(signal, [
+        (inner) => Promise.race([this.#broken.promise, aborted(inner)]),
+        (inner) => listen(nc, outcomeSubject("*", "*"), outcome, on(inner)),
+        (inner) => listen(nc, progressSubject("*", "*"), (m) => settlement.progress(m), on(inner)),
+        (inner) => listen(nc, cancelSubject("*"), cancel, on(inner)),
+        (inner) => answer(nc, heldSubject("*"), (m) => this.#held(m), on(inner)),
+        (inner) => answer(nc, moveSubject("*"), (m) => this.#move(m), on(inner)),
+        (inner) => answer(nc, syncSubject("*"), (m) => this.#sync(m), on(inner)),
+        (inner) => this.#sweep(inner),
+        (inner) => this.#takeOver(inner),
+      ]);
+    } finally {
+      ending.abort();
+      this.#options.onFree.listener = undefined;
+      this.#lanes.close();
+    }
+  }
+
+  async #takeOver(signal: AbortSignal): Promise<void> {
+    const { deps, fleet } = this.#options;
+    await this.#lanes.takeOver();
+    await this.#openLanes([...fleet.capabilities()]);
+    this.#tookOver = true;
+    this.#replenishAll();
+    deps.log.info({ unsettled: this.#lanes.unsettled }, "took over");
+    await aborted(signal);
+  }
+
+  /** Is everything that was in the old leader's hands in ours, and its record read? */
+  #settled(): boolean {
+    return this.#tookOver && this.#lanes.unsettled === 0 && this.#examining === 0;
+  }
+
+  #deliver(delivery: Delivery): void {
+    if (!this.#options.trusted()) return;
+    const parsed = parseTask(delivery);
+    const known = this.#tasks.get(parsed.id);
+    if (known !== undefined) {
+      this.#deliverAgain(known, parsed.retryAttempt, delivery);
+      return;
+    }
+    const held = new HeldTask(parsed, delivery, this.#options.deps.clock.elapsed());
+    this.#tasks.set(held.id, held);
+    if (parsed.problem !== undefined) {
+      const { problem } = parsed;
+      this.#spawn(held.exclusive(() => this.#settlement.reject(held, problem)));
+    } else if (delivery.examine) {
+      this.#examining++;
+      const examined = held.exclusive(() => this.#dispatcher.examine(held));
+      this.#spawn(examined.finally(() => this.#examining--));
+    } else {
+      this.#dispatcher.place(held);
+    }
+    this.#touch(held.capability);
+  }
+
+  /** Another message of a task in hand: the same one again, its successor, or a second submit. */
+  #deliverAgain(known: HeldTask, retryAttempt: number | undefined, delivery: Delivery): void {
+    if (known.seq === delivery.seq) {
+      known.ack = delivery.ack;
+      return;
+    }
+    if (retryAttempt !== undefined) {
+      // The retry may overtake the end of the try before it: look again when that is done.
+      this.#spawn(
+        known.exclusive(async () => {
+          setImmediate(() => this.#deliverOrDrop(known, retryAttempt, delivery));
+        }),
+      );
+      return;
+    }
+    this.#records.acknowledge(delivery.ack);
+  }
+
+  #deliverOrDrop(known: HeldTask, retryAttempt: number, delivery: Delivery): void {
+    if (this.#ended.signal.aborted) return;
+    if (known.gone) this.#deliver(delivery);
+    else if (retryAttempt <= (known.record?.attempt ?? 0)) this.#records.acknowledge(delivery.ack);
+    // Else: unacknowledged, it comes again after the ack-wait.
+  }
+
+  #forget(held: HeldTask): void {
+    if (this.#tasks.get(held.id) === held) this.#tasks.delete(held.id);
+    this.#touch(held.capability);
+  }
+
+  #onFree(capabilities: readonly string[]): void {
+    if (this.#backlog.size > 0) this.#dispatcher.pump(capabilities);
+    for (const capability of capabilities) this.#touch(capability);
+  }
+
+  /** Notes that the capability may want more tasks; all that is noted in one turn is one look. */
+  #touch(capability: string): void {
+    if (this.#dirty.size === 0) queueMicrotask(() => this.#replenish());
+    this.#dirty.add(capability);
+  }
+
+  #replenishAll(): void {
+    for (const capability of this.#options.fleet.capabilities()) this.#touch(capability);
+  }
+
+  #replenish(): void {
+    const { fleet, trusted } = this.#options;
+    const capabilities = [...this.#dirty];
+    this.#dirty.clear();
+    if (this.#ended.signal.aborted || !this.#tookOver || !trusted()) return;
+    for (const capability of capabilities) {
+      if (this.#lanes.has(capability)) {
+        const room = Math.min(fleet.free(capability), RUNNING_MAX - this.#tasks.size);
+        this.#lanes.pull(capability, room - this.#backlog.ready(capability));
+      } else if (fleet.free(capability) > 0) {
+        this.#spawn(this.#openLanes([capability]));
+      }
+    }
+  }
+
+  async #openLanes(capabilities: readonly string[]): Promise<void> {
+    for (const capability of capabilities) {
+      if (this.#lanes.has(capability)) continue;
+      await this.#lanes.open(capability);
+      this.#touch(capability);
+    }
+  }
+
+  async #sweep(signal: AbortSignal): Promise<void> {
+    const { config, deps, fleet } = this.#options;
+    for await (const _ of ticks({ clock: deps.clock, everyMs: config.sweepIntervalMs, signal })) {
+      if (!this.#options.trusted()) continue;
+      const now = deps.clock.elapsed();
+      fleet.forgive(now);
+      this.#lanes.sweep();
+      for (const held of this.#tasks.values()) this.#lookAt(held, now);
+      this.#replenishAll();
+      if (this.#tookOver) this.#spawn(this.#rejectStrays());
+    }
+  }
+
+  #lookAt(held: HeldTask, now: number): void {
+    const { config, fleet } = this.#options;
+    if (now - held.renewedAtMs > RENEW_AFTER_MS) {
+      held.renewedAtMs = now;
+      this.#records.renew(held);
+    }
+    const { record } = held;
+    if (held.phase !== "running" || record === undefined || record.node === null) return;
+    if (held.progress !== undefined) {
+      this.#spawn(held.exclusive(() => this.#settlement.writeProgress(held)));
+    }
+    if (!fleet.isGone(record.node, record.incarnation ?? 0)) {
+      held.orphanSinceMs = undefined;
+      const overdue = now - held.sentAtMs > held.options.timeoutMs + OVERDUE_MS;
+      if (overdue) this.#spawn(held.exclusive(() => this.#dispatcher.question(held)));
+      return;
+    }
+    held.orphanSinceMs ??= now;
+    if (now - held.orphanSinceMs < config.orphanAfterMs) return;
+    this.#spawn(
+      held.exclusive(async () => {
+        if (held.orphanSinceMs !== undefined) await this.#dispatcher.move(held, "node_failed");
+      }),
+    );
+  }
+
+  /** Answers submits on subjects that are no capability and lane; no consumer fetches them. */
+  async #rejectStrays(): Promise<void> {
+    const { manager, log } = this.#options.deps;
+    const info = await manager.streams
+      .info(MESH_TASKS.name, { subjects_filter: SUBMIT_ALL })
+      .catch((error) => {
+        log.warn({ err: error }, "stream not read");
+        return undefined;
+      });
+    const strays = Object.keys(info?.state.subjects ?? {}).filter((subject) => !isSubmit(subject));
+    for (const subject of strays.slice(0, 100)) {
+      if (this.#ended.signal.aborted) return;
+      const message = await manager.streams.getMessage(MESH_TASKS.name, { last_by_subj: subject });
+      if (message === null) continue;
+      const delivery: Delivery = {
+        subject,
+        headers: message.header,
+        payload: message.data,
+        seq: message.seq,
+        storedAtMs: message.time.getTime(),
+        ack: "",
+        examine: false,
+      };
+      const parsed = parseTask(delivery);
+      if (parsed.problem === undefined || this.#tasks.has(parsed.id)) continue;
+      const held = new HeldTask(parsed, delivery, this.#options.deps.clock.elapsed());
+      await this.#settlement.reject(held, parsed.problem);
+      await manager.streams.deleteMessage(MESH_TASKS.name, message.seq, false);
+    }
+  }
+
+  #cancel(message: Msg): Promise<unknown> {
+    const taskId = lastTokenOf(message.subject);
+    if (!isTaskId(taskId)) throw new RefusedError("bad_request", "that is no task id");
+    return this.#settlement.cancel(taskId);
+  }
+
+  #held(message: Msg): unknown {
+    this.#requireTrust();
+    const request = decode(HeldRequest, message.data);
+    if (!request.ok) throw new RefusedError("bad_request", request.problem);
+    return this.#settlement.held(lastTokenOf(message.subject), request.value.incarnation);
+  }
+
+  #move(message: Msg): Promise<unknown> {
+    this.#requireTrust();
+    const request = decode(MoveRequest, message.data);
+    if (!request.ok) throw new RefusedError("bad_request", request.problem);
+    return this.#settlement.move(lastTokenOf(message.subject), request.value);
+  }
+
+  #sync(message: Msg): SyncAnswer {
+    this.#requireTrust();
+    const request = decode(SyncRequest, message.data);
+    if (!request.ok) throw new RefusedError("bad_request", request.problem);
+    if (!NodeId.safeParse(lastTokenOf(message.subject)).success) {
+      throw new RefusedError("bad_request", "that is no node id");
+    }
+    const state = this.#state();
+    const hash = createHash("sha256").update(encode(state)).digest("hex");
+    return request.value.hash === hash ? { same: true, hash } : { same: false, hash, state };
+  }
+
+  /** What every node may know, in an order that gives the same hash for the same facts. */
+  #state(): MeshState {
+    const { deps, epoch, fleet } = this.#options;
+    const nodes = fleet
+      .records()
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+      .map(({ id, incarnation, state, capabilities, labels, slots }) => ({
+        id,
+        incarnation,
+        state,
+        capabilities,
+        labels,
+        slots,
+      }));
+    return { leader: { instance: deps.instance, epoch }, nodes };
+  }
+
+  /** Answers only while this term may act: another leader may have heard the same request. */
+  #leading(handle: (message: Msg) => Promise<unknown>): (message: Msg) => void {
+    return answering(async (message) => {
+      if (!this.#options.trusted()) return undefined;
+      try {
+        return await handle(message);
+      } catch (error) {
+        // The next leader is asked again.
+        if (error instanceof TermOverError) return undefined;
+        throw error;
+      }
+    }, this.#options.deps.log);
+  }
+
+  #requireTrust(): void {
+    if (!this.#options.trusted()) throw new RefusedError("not_leader", "this term is over", true);
+  }
+
+  /** Work nobody waits for. The end of the term ends it; a bug ends the term. */
+  #spawn(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (error instanceof TermOverError || this.#ended.signal.aborted) return;
+      this.#broken.reject(error);
+    });
+  }
+}
+
+function isSubmit(subject: string): boolean {
+  const tokens = subject.split(".");
+  const lane = tokens[4] === undefined || Lane.safeParse(tokens[4]).success;
+  return tokens.length <= 5 && lane && isCapability(tokens[3] ?? "");
+}

@@ -1,0 +1,259 @@
+import { STRATEGIES } from "@swarm-mesh/protocol";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Backlog, type Precedence, type Waiting } from "../src/backlog.ts";
+import { PROBE_MAX, planPulls } from "../src/demand.ts";
+import { Fleet } from "../src/fleet.ts";
+import { type Candidate, choose, type Wish } from "../src/routing.ts";
+
+const candidate = (id: string, more: Partial<Candidate> = {}): Candidate => ({
+  id,
+  host: id,
+  labels: {},
+  used: 0,
+  slots: 4,
+  rttMs: 1,
+  costPerHour: 0,
+  lastGiven: 0,
+  ...more,
+});
+const wish = (more: Partial<Wish> = {}): Wish => ({
+  strategy: "least_loaded",
+  requires: undefined,
+  prefer: undefined,
+  payloadBytes: 256,
+  localHost: "here",
+  ...more,
+});
+
+describe("choose", () => {
+  test.each([
+    {
+      name: "the least loaded",
+      strategy: "least_loaded" as const,
+      nodes: [candidate("a", { used: 2 }), candidate("b", { used: 1 })],
+      chosen: "b",
+    },
+    {
+      name: "whoever waited longest",
+      strategy: "round_robin" as const,
+      nodes: [candidate("a", { lastGiven: 5 }), candidate("b", { lastGiven: 3, used: 3 })],
+      chosen: "b",
+    },
+    {
+      name: "a node on the coordinator's host",
+      strategy: "local_first" as const,
+      nodes: [candidate("a"), candidate("b", { host: "here", used: 3 })],
+      chosen: "b",
+    },
+    {
+      name: "the nearest",
+      strategy: "latency_aware" as const,
+      nodes: [candidate("a", { rttMs: 40 }), candidate("b", { rttMs: 2, used: 2 })],
+      chosen: "b",
+    },
+    {
+      name: "the highest priority label",
+      strategy: "priority" as const,
+      nodes: [candidate("a"), candidate("b", { labels: { priority: "2" }, used: 3 })],
+      chosen: "b",
+    },
+    {
+      name: "the cheaper of equal priority",
+      strategy: "priority" as const,
+      nodes: [candidate("a", { costPerHour: 3 }), candidate("b", { costPerHour: 1, used: 2 })],
+      chosen: "b",
+    },
+  ])("$strategy takes $name", ({ strategy, nodes, chosen }) => {
+    expect(choose(nodes, wish({ strategy }), 0)?.id).toBe(chosen);
+  });
+
+  test("bandwidth_aware minds the distance for large payloads alone", () => {
+    const nodes = [candidate("far", { rttMs: 20 }), candidate("near", { rttMs: 1, used: 2 })];
+    const small = wish({ strategy: "bandwidth_aware", payloadBytes: 100 });
+    const large = wish({ strategy: "bandwidth_aware", payloadBytes: 900_000 });
+    expect(choose(nodes, small, 0)?.id).toBe("far");
+    expect(choose(nodes, large, 0)?.id).toBe("near");
+  });
+
+  test("a preferred node is taken when it is able, and no obstacle when it is not", () => {
+    const nodes = [candidate("a"), candidate("b", { used: 3 })];
+    expect(choose(nodes, wish({ prefer: "b" }), 0)?.id).toBe("b");
+    const full = [candidate("a"), candidate("b", { used: 4 })];
+    expect(choose(full, wish({ prefer: "b" }), 0)?.id).toBe("a");
+  });
+
+  test("never chooses a full node or one without the labels", () => {
+    const arbitraryCandidate = fc.record({
+      used: fc.nat(4),
+      gpu: fc.constantFrom(undefined, "a100", "h100"),
+      rttMs: fc.nat(100),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(arbitraryCandidate, { maxLength: 100 }),
+        fc.constantFrom(...STRATEGIES),
+        fc.nat(1_000),
+        (specs, strategy, turn) => {
+          const nodes = specs.map(({ used, gpu, rttMs }, index) =>
+            candidate(`n${index}`, { used, rttMs, labels: gpu === undefined ? {} : { gpu } }),
+          );
+          const chosen = choose(nodes, wish({ strategy, requires: { gpu: "a100" } }), turn);
+          const able = nodes.filter((node) => node.used < 4 && node.labels["gpu"] === "a100");
+          if (able.length === 0) expect(chosen).toBeUndefined();
+          else expect(able).toContain(chosen);
+        },
+      ),
+    );
+  });
+});
+
+describe("planPulls", () => {
+  const idle = { outstanding: 0, waiting: 0 };
+  test.each([
+    { name: "no room", lanes: [idle, idle], room: 0, asks: [0, 0] },
+    {
+      name: "idle lanes keep a probe open",
+      lanes: [idle, idle],
+      room: 1000,
+      asks: [PROBE_MAX, PROBE_MAX],
+    },
+    {
+      name: "a backlog takes all the room",
+      lanes: [{ outstanding: 0, waiting: 50 }, idle],
+      room: 10,
+      asks: [10, 0],
+    },
+    {
+      name: "a short backlog leaves some",
+      lanes: [{ outstanding: 0, waiting: 4 }, idle],
+      room: 10,
+      asks: [10, 6],
+    },
+    {
+      name: "what was asked for counts",
+      lanes: [{ outstanding: 8, waiting: 50 }, idle],
+      room: 10,
+      asks: [0, 0],
+    },
+  ])("$name", ({ lanes, room, asks }) => {
+    expect(planPulls(lanes, room)).toEqual(asks);
+  });
+
+  test("never asks a lane for more than there is room", () => {
+    const lane = fc.record({ outstanding: fc.nat(100), waiting: fc.nat(1_000_000) });
+    fc.assert(
+      fc.property(fc.array(lane, { minLength: 4, maxLength: 4 }), fc.nat(500), (lanes, room) => {
+        for (const ask of planPulls(lanes, room)) expect(ask).toBeLessThanOrEqual(room);
+      }),
+    );
+  });
+});
+
+describe("Backlog", () => {
+  const waiting = (
+    seq: number,
+    precedence: Precedence,
+    gpu?: string,
+  ): Waiting & { gone: boolean } => ({
+    capability: "echo",
+    precedence,
+    seq,
+    requires: gpu === undefined ? undefined : { gpu },
+    gone: false,
+  });
+
+  test("hands out by lane, then by age, and passes over what does not fit", () => {
+    const backlog = new Backlog<Waiting>();
+    const tasks = [
+      waiting(1, "low"),
+      waiting(4, "high"),
+      waiting(2, "high", "a100"),
+      waiting(3, "high"),
+    ];
+    for (const task of tasks) backlog.push(task);
+    const plain = () => backlog.take(["echo"], (_, requires) => requires === undefined)?.seq;
+    expect([plain(), plain(), plain(), plain()]).toEqual([3, 4, 1, undefined]);
+    expect(backlog.apart).toBe(1);
+    expect(backlog.take(["echo"], () => true)?.seq).toBe(2);
+    expect(backlog.size).toBe(0);
+  });
+
+  test("drops what is gone", () => {
+    const backlog = new Backlog<Waiting & { gone: boolean }>();
+    const task = waiting(1, "high");
+    backlog.push(task);
+    task.gone = true;
+    expect(backlog.take(["echo"], () => true)).toBeUndefined();
+    expect(backlog.size).toBe(0);
+  });
+});
+
+describe("Fleet", () => {
+  const record = (state: "ACTIVE" | "DEGRADED" | "FAILED", incarnation = 1) => ({
+    id: "n1",
+    incarnation,
+    state,
+    reason: "",
+    host: "h",
+    port: 0,
+    role: "worker" as const,
+    agents: [
+      { name: "a", capabilities: ["echo", "add"], slots: 2 },
+      { name: "b", capabilities: ["add"], slots: 3 },
+    ],
+    capabilities: ["echo", "add"],
+    slots: 5,
+    labels: {},
+    cpu: 1,
+    memoryBytes: 1,
+    version: "",
+    costPerHour: 0,
+    joinedAt: "",
+    updatedAt: "",
+  });
+  const lease = (incarnation = 1) => ({ incarnation, running: 0, slots: 5, rttMs: 1, lagMs: 0 });
+
+  test("counts the free slots of each capability", () => {
+    const freed: string[][] = [];
+    const fleet = new Fleet((capabilities) => freed.push([...capabilities]));
+    fleet.hearRecord("n1", record("ACTIVE"), undefined);
+    expect(fleet.free("echo")).toBe(0);
+    fleet.hearLease("n1", lease());
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([2, 5]);
+    const [seat] = fleet.candidates("echo");
+    const slot = seat && fleet.take(seat);
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([1, 4]);
+    fleet.hearRecord("n1", record("DEGRADED"), lease());
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([0, 0]);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([1, 4]);
+    if (slot !== undefined) fleet.release(slot);
+    if (slot !== undefined) fleet.release(slot);
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([2, 5]);
+    expect(freed.at(-1)).toEqual(["echo", "add"]);
+  });
+
+  test("forgets what an earlier life held", () => {
+    const fleet = new Fleet(() => undefined);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    const slot = fleet.occupy("n1", "add");
+    fleet.hearRecord("n1", record("ACTIVE", 2), lease(2));
+    expect(fleet.free("add")).toBe(5);
+    if (slot !== undefined) fleet.release(slot);
+    expect(fleet.free("add")).toBe(5);
+    expect(fleet.isGone("n1", 1)).toBe(true);
+    expect(fleet.isGone("n1", 2)).toBe(false);
+  });
+
+  test("gives nothing to a node that is shunned, until it is forgiven", () => {
+    const fleet = new Fleet(() => undefined);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    fleet.shun("n1", 100);
+    expect(fleet.free("add")).toBe(0);
+    fleet.forgive(99);
+    expect(fleet.free("add")).toBe(0);
+    fleet.forgive(100);
+    expect(fleet.free("add")).toBe(5);
+  });
+});

@@ -1,0 +1,500 @@
+import type { NodeState } from "@swarm-mesh/protocol";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Config } from "../src/config.ts";
+import type { Unanswered } from "../src/inquiry.ts";
+import { Liveness } from "../src/liveness.ts";
+
+const { graceMs, degradedAfterMs, lagDegradedMs, abstainMs, recheckMs, massLossWindowMs } =
+  Config.parse({});
+const RENEWAL_MS = 2_000;
+
+describe("the fast path", () => {
+  test("fails a node whose connection closed when nobody answers, twice", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.disconnect("n1");
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.nobody("n1");
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(graceMs - 1);
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(1);
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.nobody("n1");
+    expect(mesh.judge()).toEqual(["FAILED n1"]);
+  });
+
+  test("says when the grace ends", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.disconnect("n1");
+    mesh.judge();
+    mesh.nobody("n1");
+    expect(mesh.liveness.judge(mesh.now).nextAtMs).toBe(mesh.now + graceMs);
+  });
+
+  test("does nothing about a blip: the node answers within the grace", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.disconnect("n1");
+    mesh.judge();
+    mesh.nobody("n1");
+    mesh.wait(graceMs);
+    mesh.judge();
+    mesh.pong("n1");
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(recheckMs);
+    expect(mesh.judge()).toEqual([]);
+  });
+
+  test("asks again when the answer is older than the last disconnect", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.disconnect("n1");
+    mesh.judge();
+    mesh.wait(1);
+    mesh.disconnect("n1");
+    mesh.pong("n1");
+    expect(mesh.judge()).toEqual(["ping n1"]);
+  });
+
+  test.each<Unanswered>(["timeout", "other-life"])(
+    "fails nobody on a ping that ends in %s while the lease runs",
+    (kind) => {
+      const mesh = new Mesh(["n1", "n2"]).settle();
+      mesh.disconnect("n1");
+      for (let round = 0; round < 5; round++) {
+        expect(mesh.judge()).toEqual(["ping n1"]);
+        mesh.unanswered("n1", kind);
+        expect(mesh.judge()).toEqual([]);
+        mesh.wait(recheckMs).renew("n1").renew("n2");
+      }
+    },
+  );
+});
+
+describe("who is judged, and how often", () => {
+  test("leaves alone who joins, has left or is not known", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.record("n1", "JOINING");
+    mesh.record("n2", "LEFT");
+    for (const id of ["n1", "n2", "n3"]) mesh.disconnect(id);
+    mesh.wait(60_000);
+    expect(mesh.judge()).toEqual([]);
+  });
+
+  test("fails a leaving node as well", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.record("n1", "LEAVING");
+    expect(mesh.kill("n1")).toEqual(["FAILED n1"]);
+  });
+
+  test("gives the same command again only after it was carried out in vain", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    expect(mesh.kill("n1")).toEqual(["FAILED n1"]);
+    expect(mesh.judge()).toEqual([]);
+    mesh.liveness.wrote("n1", undefined, mesh.now);
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(250);
+    expect(mesh.judge()).toEqual(["FAILED n1"]);
+    mesh.record("n1", "FAILED");
+    expect(mesh.wait(recheckMs).judge()).toEqual([]);
+  });
+});
+
+describe("the slow path", () => {
+  test.each<Unanswered>(["timeout", "no-responders", "other-life"])(
+    "fails a node whose lease is gone when a ping ends in %s",
+    (kind) => {
+      const mesh = new Mesh(["n1", "n2"]).settle();
+      mesh.expire("n1");
+      expect(mesh.judge()).toEqual(["ping n1"]);
+      mesh.unanswered("n1", kind);
+      expect(mesh.judge()).toEqual(["FAILED n1"]);
+    },
+  );
+
+  test("needs a ping that was asked after the lease went", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.disconnect("n1");
+    mesh.judge();
+    mesh.wait(10).expire("n1");
+    mesh.unanswered("n1", "timeout");
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(graceMs);
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.unanswered("n1", "timeout");
+    expect(mesh.judge()).toEqual(["FAILED n1"]);
+  });
+
+  test("degrades a node that answers but cannot renew, and keeps asking", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.expire("n1");
+    mesh.judge();
+    mesh.pong("n1");
+    expect(mesh.judge()).toEqual(["DEGRADED n1"]);
+    mesh.record("n1", "DEGRADED").wait(recheckMs);
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.unanswered("n1", "timeout");
+    expect(mesh.judge()).toEqual(["FAILED n1"]);
+  });
+
+  test("takes another life's lease for none, and gives a new record a second", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.wait(abstainMs).renew("n2").record("n1", "ACTIVE", 100);
+    expect(mesh.wait(999).judge()).toEqual([]);
+    expect(mesh.wait(1).judge()).toEqual(["ping n1"]);
+  });
+});
+
+describe("the brake", () => {
+  const ids = Array.from({ length: 10 }, (_, index) => `n${index}`);
+
+  test.each([
+    [5, 5, false],
+    [6, 0, true],
+  ])("of ten nodes cut off at once, %i: %i are failed", (lost, failed, braked) => {
+    const mesh = new Mesh(ids).settle();
+    const commands = mesh.kill(...ids.slice(0, lost));
+    expect(commands.filter((command) => command.startsWith("FAILED"))).toHaveLength(failed);
+    expect(mesh.liveness.judge(mesh.now).brake !== undefined).toBe(braked);
+  });
+
+  test("needs three nodes", () => {
+    const two = new Mesh(["n1", "n2"]).settle();
+    expect(two.kill("n1", "n2")).toEqual(["FAILED n1", "FAILED n2"]);
+    const three = new Mesh(["n1", "n2", "n3"]).settle();
+    expect(three.kill("n1", "n2", "n3")).toEqual([]);
+    expect(three.liveness.judge(three.now).brake).toEqual({
+      suspectCount: 3,
+      failedCount: 0,
+      livingCount: 3,
+      withheldCount: 3,
+    });
+  });
+
+  test("lets leases decide", () => {
+    const mesh = new Mesh(ids).settle();
+    mesh.kill(...ids.slice(0, 6));
+    mesh.wait(1);
+    for (const id of ids.slice(0, 3)) mesh.expire(id);
+    expect(mesh.judge()).toEqual(["ping n0", "ping n1", "ping n2"]);
+    for (const id of ids.slice(0, 3)) mesh.nobody(id);
+    expect(mesh.judge()).toEqual(["FAILED n0", "FAILED n1", "FAILED n2"]);
+  });
+
+  test("counts who failed within the window", () => {
+    const four = ids.slice(0, 4);
+    const mesh = new Mesh(four).settle();
+    for (const id of ["n0", "n1"]) {
+      expect(mesh.kill(id)).toEqual([`FAILED ${id}`]);
+      mesh.record(id, "FAILED");
+    }
+    expect(mesh.kill("n2")).toEqual([]);
+    mesh.renew("n2").renew("n3").wait(massLossWindowMs);
+    mesh.renew("n2").renew("n3");
+    expect(mesh.kill("n2")).toEqual(["FAILED n2"]);
+  });
+
+  test("holds only those back who do not answer", () => {
+    const mesh = new Mesh(ids).settle();
+    for (const id of ids) mesh.disconnect(id);
+    mesh.judge();
+    for (const id of ids.slice(1)) mesh.pong(id);
+    mesh.nobody("n0");
+    mesh.wait(graceMs);
+    expect(mesh.judge()).toEqual(["ping n0"]);
+    mesh.nobody("n0");
+    expect(mesh.judge()).toEqual(["FAILED n0"]);
+  });
+});
+
+describe("abstention", () => {
+  test("judges nobody while the own link is down", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.expire("n1");
+    mesh.liveness.link(false, mesh.now);
+    mesh.disconnect("n2");
+    expect(mesh.wait(60_000).judge()).toEqual([]);
+  });
+
+  test("after the link returned, believes in who was not heard for a whole TTL", () => {
+    const mesh = new Mesh(["n1", "n2", "n3"]).settle();
+    mesh.liveness.link(false, mesh.now);
+    mesh.wait(30_000).liveness.link(true, mesh.now);
+    mesh.expire("n1").renew("n2").renew("n3");
+    expect(mesh.wait(abstainMs - 1).judge()).not.toContain("ping n1");
+    mesh.renew("n2").renew("n3").wait(1);
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.unanswered("n1", "timeout");
+    expect(mesh.judge()).toEqual([]);
+    mesh.wait(graceMs);
+    expect(mesh.judge()).toEqual(["ping n1"]);
+    mesh.unanswered("n1", "timeout");
+    expect(mesh.judge()).toEqual(["FAILED n1"]);
+  });
+
+  test("ends for each node as soon as it renews", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.liveness.link(false, mesh.now);
+    mesh.wait(100).liveness.link(true, mesh.now);
+    expect(mesh.kill("n2")).toEqual([]);
+    mesh.renew("n1").wait(10);
+    expect(mesh.kill("n1")).toContain("FAILED n1");
+  });
+
+  test("is not ended by what is only read back", () => {
+    const mesh = new Mesh(["n1", "n2"]);
+    mesh.renew("n1", { fresh: false });
+    expect(mesh.kill("n1")).toEqual([]);
+  });
+});
+
+describe("load", () => {
+  test.each([
+    [degradedAfterMs - 1, []],
+    [degradedAfterMs, ["DEGRADED n1"]],
+  ])("a node not heard for %i ms", (ms, expected) => {
+    const mesh = new Mesh(["n1", "n2", "n3"]).settle();
+    mesh
+      .wait(ms - 1)
+      .renew("n2")
+      .renew("n3")
+      .wait(1);
+    expect(mesh.judge()).toEqual(expected);
+  });
+
+  test("nobody is degraded when most are late at once: the store is", () => {
+    const mesh = new Mesh(["n1", "n2", "n3"]).settle();
+    expect(mesh.wait(degradedAfterMs).judge()).toEqual([]);
+  });
+
+  test.each([
+    [lagDegradedMs, []],
+    [lagDegradedMs + 1, ["DEGRADED n1"]],
+  ])("a node whose event loop is %i ms late", (lagMs, expected) => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    expect(mesh.renew("n1", { lagMs }).judge()).toEqual(expected);
+  });
+
+  test("a degraded node recovers after two timely renewals without much lag", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.record("n1", "DEGRADED").renew("n1", { lagMs: lagDegradedMs });
+    for (const lagMs of [0, lagDegradedMs, 0]) {
+      mesh.wait(RENEWAL_MS).renew("n1", { lagMs }).renew("n2");
+      expect(mesh.judge()).toEqual([]);
+    }
+    mesh.wait(RENEWAL_MS).renew("n1").renew("n2");
+    expect(mesh.judge()).toEqual(["ACTIVE n1"]);
+  });
+
+  test("a leaving node is neither degraded nor recovered", () => {
+    const mesh = new Mesh(["n1", "n2"]).settle();
+    mesh.record("n1", "LEAVING").renew("n1", { lagMs: 60_000 });
+    expect(mesh.judge()).toEqual([]);
+  });
+});
+
+test("asks no more nodes at once than it may, and the others as answers come", () => {
+  const ids = Array.from({ length: 5 }, (_, index) => `n${index}`);
+  const mesh = new Mesh(ids, { pingsMax: 2 }).settle();
+  for (const id of ids) mesh.disconnect(id);
+  expect(mesh.judge()).toEqual(["ping n0", "ping n1"]);
+  expect(mesh.judge()).toEqual([]);
+  mesh.pong("n0");
+  expect(mesh.judge()).toEqual(["ping n2"]);
+});
+
+/** What may happen to a mesh, for the properties. */
+type Step =
+  | { readonly kind: "wait"; readonly ms: number }
+  | { readonly kind: "disconnect" | "pong" | "nobody" | "timeout" | "renew" | "expire"; id: string }
+  | { readonly kind: "link" };
+
+const IDS = ["n0", "n1", "n2", "n3"];
+const steps = fc.array(
+  fc.oneof(
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant("wait"), ms: fc.nat(1_500) }) },
+    {
+      weight: 10,
+      arbitrary: fc.record({
+        kind: fc.constantFrom("disconnect", "pong", "nobody", "timeout", "renew", "expire"),
+        id: fc.constantFrom(...IDS),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant("link") }) },
+  ),
+  { maxLength: 60 },
+) as fc.Arbitrary<Step[]>;
+
+describe("whatever happens", () => {
+  test("fails no node whose life answered the last ping", () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const mesh = new Mesh(IDS).settle();
+        const lastReply = new Map<string, string>();
+        for (const step of all) {
+          if ("id" in step && mesh.isAsked(step.id)) lastReply.set(step.id, step.kind);
+          mesh.take(step);
+          for (const command of mesh.judge()) {
+            const [verb, id = ""] = command.split(" ");
+            if (verb === "FAILED") expect(lastReply.get(id)).toMatch(/nobody|timeout/);
+          }
+        }
+      }),
+    );
+  });
+
+  test("fails no node that kept its lease and whose connection stayed", () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const mesh = new Mesh(IDS).settle();
+        for (const step of all) {
+          const about = "id" in step && step.id === "n0";
+          if (about && (step.kind === "disconnect" || step.kind === "expire")) continue;
+          mesh.take(step);
+          expect(mesh.judge()).not.toContain("FAILED n0");
+        }
+      }),
+    );
+  });
+
+  test("a node that is gone for good is failed, whatever came before", () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const mesh = new Mesh(IDS).settle();
+        for (const step of all) mesh.take(step);
+        mesh.liveness.link(true, mesh.now);
+        mesh.expire("n0");
+        const failed: string[] = [];
+        const until = mesh.now + abstainMs + 4 * recheckMs;
+        while (mesh.now < until && !failed.includes("FAILED n0")) {
+          failed.push(...mesh.wait(50).judge());
+          for (const id of IDS) mesh.nobody(id);
+        }
+        expect(failed).toContain("FAILED n0");
+      }),
+    );
+  });
+
+  test("never asks a node twice at once, nor fails the same one twice", () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const mesh = new Mesh(IDS).settle();
+        const failed = new Set<string>();
+        for (const step of all) {
+          mesh.take(step);
+          const commands = mesh.judge();
+          expect(new Set(commands).size).toBe(commands.length);
+          for (const command of commands.filter((each) => each.startsWith("FAILED"))) {
+            expect(failed).not.toContain(command);
+            failed.add(command);
+          }
+        }
+      }),
+    );
+  });
+});
+
+/** Nodes with incarnation 1, a clock, and the pings on their way. */
+class Mesh {
+  readonly liveness: Liveness;
+  now = 1_000;
+  readonly #ids: readonly string[];
+  readonly #asked = new Map<string, number>();
+  #revision = 1;
+
+  constructor(ids: readonly string[], limits: object = {}) {
+    this.#ids = ids;
+    this.liveness = new Liveness(Config.parse(limits), this.now);
+    for (const id of ids) this.record(id, "ACTIVE");
+  }
+
+  /** Every node was heard renewing. */
+  settle(): this {
+    for (const id of this.#ids) this.renew(id);
+    return this;
+  }
+
+  record(id: string, state: NodeState, incarnation = 1): this {
+    const revision = this.#revision++;
+    this.liveness.heardRecord(id, { state, incarnation, revision }, this.now);
+    this.liveness.wrote(id, revision, this.now);
+    return this;
+  }
+
+  renew(id: string, { incarnation = 1, lagMs = 0, fresh = true } = {}): this {
+    this.liveness.heardLease(id, { incarnation, lagMs }, fresh, this.now);
+    return this;
+  }
+
+  expire(id: string): this {
+    this.liveness.leaseGone(id, this.now);
+    return this;
+  }
+
+  disconnect(id: string): void {
+    this.liveness.disconnected(id, this.now);
+  }
+
+  wait(ms: number): this {
+    this.now += ms;
+    return this;
+  }
+
+  isAsked(id: string): boolean {
+    return this.#asked.has(id);
+  }
+
+  pong(id: string): void {
+    const serial = this.#asked.get(id);
+    this.#asked.delete(id);
+    if (serial !== undefined) this.liveness.pingAnswered(serial, 1, this.now);
+  }
+
+  nobody(id: string): void {
+    this.unanswered(id, "no-responders");
+  }
+
+  unanswered(id: string, kind: Unanswered): void {
+    const serial = this.#asked.get(id);
+    this.#asked.delete(id);
+    if (serial !== undefined) this.liveness.pingUnanswered(serial, kind, this.now);
+  }
+
+  /** The commands, as `ping n1` or `FAILED n1`. */
+  judge(): string[] {
+    return this.liveness.judge(this.now).commands.map((command) => {
+      if (command.kind === "write") return `${command.to} ${command.id}`;
+      this.#asked.set(command.id, command.serial);
+      return `ping ${command.id}`;
+    });
+  }
+
+  /** Nobody is there any more: the server says so, and both pings. Returns all but the pings. */
+  kill(...ids: readonly string[]): string[] {
+    for (const id of ids) this.disconnect(id);
+    const commands = this.judge();
+    for (const id of ids) this.nobody(id);
+    commands.push(...this.wait(graceMs).judge());
+    for (const id of ids) this.nobody(id);
+    commands.push(...this.judge());
+    return commands.filter((command) => !command.startsWith("ping"));
+  }
+
+  take(step: Step): void {
+    switch (step.kind) {
+      case "wait":
+        this.wait(step.ms);
+        return;
+      case "link":
+        this.liveness.link(true, this.now);
+        return;
+      case "renew":
+        this.renew(step.id);
+        return;
+      case "timeout":
+        this.unanswered(step.id, "timeout");
+        return;
+      default:
+        this[step.kind](step.id);
+    }
+  }
+}
