@@ -1,3 +1,21 @@
+/** `swarmctl node run`: a node as this process's whole work. */
+import { MeshNode, parseHandlerFlag } from "@swarm-mesh/node";
+import { createLogger } from "@swarm-mesh/process";
+import { NODE_SLOTS_MAX, NodeRole } from "@swarm-mesh/protocol";
+import { readSeed } from "@swarm-mesh/server";
+import type { Call } from "./call.ts";
+import { Exit, usageError } from "./exit.ts";
+import {
+  choiceFlag,
+  countFlag,
+  durationFlag,
+  handleFlags,
+  labelFlags,
+  nodeIdArg,
+} from "./flags.ts";
+import { stopWithParent, tellParent } from "./parent.ts";
+import { type GlobalFlags, resolveTarget } from "./target.ts";
+
 export interface NodeRunFlags {
   readonly id: string;
   readonly slots: string;
@@ -7,7 +25,85 @@ export interface NodeRunFlags {
   readonly drainTimeout: string;
   readonly stopWithParent?: boolean;
 }
-export async function runNode(call: import("./call.ts").Call<NodeRunFlags>): Promise<number> {
-  void call;
-  return 1;
+
+/** What the flags ask for. */
+export interface NodePlan {
+  readonly id: string;
+  readonly slots: number;
+  readonly handles: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly role: NodeRole;
+  readonly drainTimeoutMs: number;
+}
+
+/** Runs a node until it is told to drain, or ends by itself. */
+export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
+  const plan = nodePlan(call.flags);
+  if (call.flags.stopWithParent === true) stopWithParent();
+  const node = await openNode(plan, call);
+  const signals = drainOnSignals(node, plan.drainTimeoutMs);
+  try {
+    await node.start();
+    tellParent("ready");
+  } catch (error) {
+    // Told to end before it had joined: that is what it did.
+    if (!signals.aborted) throw error;
+  }
+  const failure = await node.closed;
+  // What a handler left running must not keep the process.
+  if (failure === undefined || signals.aborted) process.exit(Exit.ok);
+  throw failure;
+}
+
+/** Reads the flags. Throws a usage error. */
+export function nodePlan(flags: NodeRunFlags): NodePlan {
+  const handles = handleFlags(flags.handle ?? []);
+  if (handles.length === 0) {
+    throw usageError('a node needs something to do: --handle wordcount="wc -w"');
+  }
+  return {
+    id: nodeIdArg(flags.id),
+    slots: countFlag("--slots", flags.slots, { min: 1, max: NODE_SLOTS_MAX }),
+    handles,
+    labels: labelFlags("--label", flags.label ?? []),
+    role: choiceFlag("--role", flags.role, NodeRole.options),
+    drainTimeoutMs: durationFlag("--drain-timeout", flags.drainTimeout),
+  };
+}
+
+async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode> {
+  const target = resolveTarget(asNode(globals, plan.id), io, plan.id);
+  const level = io.env["MESH_LOG_LEVEL"] || "info";
+  const node = new MeshNode({
+    id: plan.id,
+    servers: target.servers,
+    seed: target.nkey === undefined ? undefined : await readSeed(target.nkey),
+    slots: plan.slots,
+    labels: plan.labels,
+    role: plan.role,
+    log: createLogger("node", plan.id, level),
+  });
+  for (const flag of plan.handles) {
+    const { capability, handler } = parseHandlerFlag(flag);
+    node.handle(capability, handler);
+  }
+  return node;
+}
+
+/** A node's inbox is its own, whatever the key's file is called. */
+function asNode(globals: GlobalFlags, id: string): GlobalFlags {
+  return { ...globals, inbox: id };
+}
+
+/** The first signal drains, the second one ends the process: the node's lease then runs out. */
+function drainOnSignals(node: MeshNode, deadlineMs: number): AbortSignal {
+  const told = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (told.signal.aborted) process.exit(Exit.error);
+    told.abort();
+    void node.drain({ deadlineMs, reason: signal });
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  return told.signal;
 }

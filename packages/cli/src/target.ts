@@ -24,8 +24,11 @@ export interface GlobalFlags {
   readonly output?: string;
 }
 
-/** Whose key of a dev mesh does: what clients may, or what the people who run it may. */
-export type Audience = "client" | "admin";
+/**
+ * Whose key of a dev mesh is used: the client's for what clients may, the admin's for the rest, or
+ * that of a node.
+ */
+export type Audience = string;
 
 export interface Target {
   readonly servers: readonly string[];
@@ -96,6 +99,9 @@ function devTarget(io: Surroundings, audience: Audience): Base | undefined {
   const file: DevFile | undefined = readDevFile(dir);
   if (file === undefined) return undefined;
   const origin = `the dev mesh of ${devFilePath(dir)}`;
+  if (file.keys[audience] === undefined) {
+    throw usageError(`${origin} has no key for ${audience}; name one with --nkey`);
+  }
   return { url: file.url, nkey: file.keys[audience], inbox: audience, origin };
 }
 

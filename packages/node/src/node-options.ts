@@ -24,6 +24,8 @@ export interface MeshNodeOptions {
   /** Where the node listens for people. The mesh needs neither. */
   readonly host?: string;
   readonly port?: number;
+  /** What a handler may take to end, and to save, once its signal aborted. Default 2 s. */
+  readonly graceMs?: number;
   readonly log?: Log;
   readonly clock?: Clock;
   readonly random?: Random;

@@ -49,8 +49,10 @@ import { Runner, type RunnerCounts } from "./runner.ts";
 const DRAIN_DEADLINE_MS = 30_000;
 /** `stop()` gives running tasks this long. */
 const STOP_DEADLINE_MS = 2_000;
-/** What handlers may take to save a checkpoint once a drain's deadline is over. */
-const HAND_BACK_GRACE_MS = 2_000;
+/** What handlers may take to end, and to save a checkpoint, once they are told to. */
+const GRACE_MS = 2_000;
+/** How late the runner may notice that a grace is over. */
+const SWEEP_LATE_MS = 1_000;
 /** How long a leaving node waits for its outcomes to be acknowledged beyond its deadline. */
 const TELL_MAX_MS = 10_000;
 /** A leaving node tells the registry, but does not wait longer for it. */
@@ -231,6 +233,7 @@ export class MeshNode {
       publish: (subject, payload) => {
         if (!nc.isClosed()) nc.publish(subject, payload);
       },
+      graceMs: this.#options.graceMs ?? GRACE_MS,
       messageMaxBytes: () => nc.info?.max_payload ?? 1024 * 1024,
       clock: this.#clock,
       random: this.#random,
@@ -315,8 +318,10 @@ export class MeshNode {
     runner.draining = true;
     await this.#deregister(session, "leaving", options.reason);
     await runner.idle(this.#after(options.deadlineMs, this.#handOver.signal));
-    runner.handBack(HAND_BACK_GRACE_MS);
-    await runner.idle(this.#after(HAND_BACK_GRACE_MS * 2));
+    const graceMs = this.#options.graceMs ?? GRACE_MS;
+    runner.handBack(graceMs);
+    // The runner gives up on them by itself; the rest is for a sweep that comes late.
+    await runner.idle(this.#after(graceMs + SWEEP_LATE_MS));
     await runner.told(this.#after(TELL_MAX_MS));
     if (runner.outbox.size > 0) {
       this.#log.warn({ outcomes: runner.outbox.size }, "node left with outcomes not recorded");

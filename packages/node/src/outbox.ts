@@ -20,11 +20,11 @@ import { backoffMs, type Clock, type Log, type Random, REQUEST_BACKOFF } from "@
 /** Outcomes unacknowledged; at the limit the node refuses new tasks as busy. */
 export const PENDING_OUTCOMES_MAX = 10_000;
 /** Bytes of them; the same is done. */
-export const PENDING_BYTES_MAX = 64 * 1024 * 1024;
+const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 /** Acknowledged outcomes remembered, so that a repeated dispatch is not run again; the oldest go first. */
 export const SETTLED_OUTCOMES_MAX = 10_000;
 /** Bytes of them; the oldest go first. */
-export const SETTLED_BYTES_MAX = 32 * 1024 * 1024;
+const SETTLED_BYTES_MAX = 32 * 1024 * 1024;
 /** Outcomes asked about at the same time; the others wait. */
 const ASKED_MAX = 1_000;
 /** How long one answer may take: the coordinator writes a record first. */

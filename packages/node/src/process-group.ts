@@ -11,7 +11,7 @@ import { rmSync } from "node:fs";
 
 /** `$1` is the command; the watcher's pipe is descriptor 3 and closed for the command itself. */
 const WATCHED = [
-  "(read -r _ <&3; kill -KILL 0) </dev/null >/dev/null 2>&1 &",
+  "(trap '' HUP INT TERM; read -r _ <&3; kill -KILL 0) </dev/null >/dev/null 2>&1 &",
   'exec 3<&-; exec sh -c "$1"',
 ].join("\n");
 

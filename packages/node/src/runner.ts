@@ -38,6 +38,8 @@ export interface RunnerDeps {
   readonly agents: Agents;
   readonly requester: Requester;
   readonly publish: (subject: string, payload: string) => void;
+  /** What a handler may take to end after its time is up. */
+  readonly graceMs: number;
   /** The server's limit of one message. */
   readonly messageMaxBytes: () => number;
   readonly clock: Clock;
@@ -56,8 +58,6 @@ export interface RunnerCounts {
 
 /** A task that ended sooner is answered by its outcome alone: one message less. */
 const ANSWER_AFTER_MS = 50;
-/** What a handler may take to end after its time is up. */
-const GRACE_MS = 2_000;
 /** How late a deadline of a task may be noticed. */
 const SWEEP_INTERVAL_MS = 25;
 /** Progress of one task is sent at most ten times a second. */
@@ -159,7 +159,7 @@ export class Runner {
     }
     const known = decision.kind === "running" || decision.kind === "finished";
     if (running !== undefined && !known && decision.supersede) {
-      this.#abandon(running, "superseded", "a newer try was placed here", GRACE_MS);
+      this.#abandon(running, "superseded", "a newer try was placed here", this.#deps.graceMs);
     }
     switch (decision.kind) {
       case "refuse":
@@ -304,7 +304,8 @@ export class Runner {
         run.question.respond(RUNNING);
         run.question = undefined;
       }
-      if (nowMs >= run.timeoutAtMs) run.abort("timeout", "Mesh-Timeout is over", GRACE_MS);
+      if (nowMs >= run.timeoutAtMs)
+        run.abort("timeout", "Mesh-Timeout is over", this.#deps.graceMs);
       if (nowMs >= run.giveUpAtMs) {
         this.#report(run, run.abortCode === "draining" ? handedBack() : timedOut());
         continue;

@@ -15,7 +15,7 @@ import { type AbortCode, AbortedError, type TaskContext } from "./handler.ts";
 import { Saver, taskOver } from "./saver.ts";
 
 /** A report of progress beyond it is dropped with a warning. */
-export const PROGRESS_MAX_BYTES = 64 * 1024;
+const PROGRESS_MAX_BYTES = 64 * 1024;
 
 export interface TaskRunDeps {
   readonly nodeId: string;

@@ -166,7 +166,7 @@ export class ControlPlane {
 }
 
 /** What arrived and was not taken yet. */
-export class Inbox<T> {
+class Inbox<T> {
   readonly all: T[] = [];
   readonly #waiting: ((value: T) => void)[] = [];
   #taken = 0;

@@ -59,7 +59,7 @@ test("past the deadline tasks are handed back, saved, unless they finish after a
 });
 
 test("a stop does not wait for a drain's deadline, nor longer than the grace", async ({ mesh }) => {
-  const node = mesh.node().handle("deaf", () => latch<void>().promise);
+  const node = mesh.node({ graceMs: 100 }).handle("deaf", () => latch<void>().promise);
   await node.start();
   await mesh.plane.dispatch({ id: "t1", capability: "deaf" });
   const drained = node.drain({ deadlineMs: 60_000 });

@@ -6,7 +6,8 @@ import { expect } from "vitest";
 import { ModuleLoadError, moduleHandler } from "../src/mod.ts";
 import { type Mesh, test } from "./mesh.ts";
 
-const fileOf = (name: string): string => fileURLToPath(new URL(`modules/${name}`, import.meta.url));
+const WORK = fileURLToPath(new URL("./modules/work.js", import.meta.url));
+const NO_FUNCTION = fileURLToPath(new URL("./modules/no-function.js", import.meta.url));
 
 test("runs a module's default export in a thread", async ({ mesh }) => {
   await start(mesh);
@@ -82,10 +83,10 @@ test.for([
 
 test.for([
   ["absent.js", "no such file"],
-  ["no-function.js", "not a function"],
+  [NO_FUNCTION, "not a function"],
   ["thing.ts", "expected a .js or .mjs file"],
 ] as const)("a node with the module %s does not join", async ([name, problem], { mesh }) => {
-  const node = mesh.node().handle("work", moduleHandler(fileOf(name)));
+  const node = mesh.node().handle("work", moduleHandler(name));
   const failure = await node.start().catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(ModuleLoadError);
   expect(String(failure)).toContain(name);
@@ -94,7 +95,7 @@ test.for([
 });
 
 async function start(mesh: Mesh, log: Log = silentLog) {
-  const node = mesh.node({ log, slots: 2 }).handle("work", moduleHandler(fileOf("work.js")));
+  const node = mesh.node({ log, slots: 2 }).handle("work", moduleHandler(WORK));
   await node.start();
   return node;
 }

@@ -240,7 +240,7 @@ test("tells failures apart: to be tried again, or final", async ({ mesh }) => {
 test("reports a time-out when the handler ends, or after a grace when it does not", async ({
   mesh,
 }) => {
-  const node = mesh.node({ slots: 2 });
+  const node = mesh.node({ slots: 2, graceMs: 200 });
   node.handle("polite", (_, context) => abortCode(context.signal));
   const never = latch<void>();
   node.handle("deaf", () => never.promise);

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { CHECKPOINTS_BUCKET, checkpointKey, kvSubject } from "@swarm-mesh/protocol";
 import { expect } from "vitest";
 import { programHandler, type TaskHandler } from "../src/mod.ts";
@@ -57,16 +57,18 @@ test("saves what the program writes to its checkpoint file, while it runs and at
   nc,
 }) => {
   const saved = savedStates(nc);
-  const program = 'cat "$MESH_CHECKPOINT"; echo -n one > "$MESH_CHECKPOINT"; read -r go < "$GO";';
-  const fifo = await fifoOf(mesh);
+  const program =
+    'cat "$MESH_CHECKPOINT"; echo -n one > "$MESH_CHECKPOINT"; while [ ! -e "$GO" ]; do sleep 0.02; done;';
+  const directory = await mkdtemp(join(tmpdir(), "mesh-test-"));
+  const go = join(directory, "go");
   const last = 'echo -n two > "$MESH_CHECKPOINT"; exit 75';
-  await start(mesh, programHandler(program + last, { env: { GO: fifo } }));
+  await start(mesh, programHandler(program + last, { env: { GO: go } }));
   mesh.plane.send({ id: "t1", capability: "run", checkpoint: "zero" });
   expect(await saved()).toBe("one");
-  await writeFile(fifo, "go\n");
+  await writeFile(go, "");
   expect(await saved()).toBe("two");
   expect(await mesh.plane.outcomes.next()).toMatchObject({ error: { code: "handler_failed" } });
-  await rm(dirname(fifo), { recursive: true });
+  await rm(directory, { recursive: true });
 });
 
 test("gives the program what an earlier try saved", async ({ mesh }) => {
@@ -130,12 +132,6 @@ async function start(mesh: Mesh, handler: TaskHandler) {
 function savedStates(nc: Mesh["deps"]["nc"]): () => Promise<string | undefined> {
   const messages = nc.subscribe(SUBJECT)[Symbol.asyncIterator]();
   return async () => (await messages.next()).value?.string();
-}
-
-async function fifoOf(mesh: Mesh): Promise<string> {
-  const path = `${await mkdtemp(`${tmpdir()}/mesh-test-${mesh.deps.instance}-`)}/go`;
-  execFileSync("mkfifo", [path]);
-  return path;
 }
 
 /** Ids of the processes whose group's leader is a child of this process. */
