@@ -15,6 +15,7 @@ import {
 } from "./flags.ts";
 import { stopWithParent, tellParent } from "./parent.ts";
 import { type GlobalFlags, resolveTarget } from "./target.ts";
+import { version } from "./version.ts";
 
 export interface NodeRunFlags {
   readonly id: string;
@@ -81,6 +82,7 @@ async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode
     slots: plan.slots,
     labels: plan.labels,
     role: plan.role,
+    version: version(),
     log: createLogger("node", plan.id, level),
   });
   for (const flag of plan.handles) {

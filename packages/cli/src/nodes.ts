@@ -136,8 +136,9 @@ async function withLoad(
   const leases = may ? (await readLeases(session)).nodes : new Map<string, NodeLease>();
   return nodes.map((node) => {
     const lease = leases.get(node.id);
-    // A lease of an earlier life says nothing of this one.
-    return { ...node, load: lease?.incarnation === node.incarnation ? lease : null };
+    // A lease outlives a killed node for some seconds, and says nothing of a later life.
+    const current = !isGone(node.state) && lease?.incarnation === node.incarnation;
+    return { ...node, load: current ? lease : null };
   });
 }
 

@@ -1,5 +1,4 @@
 /** The tree of commands. Only what `--help` needs is loaded here; the work comes with the command. */
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { type Action, acceptGlobalFlags, addGlobalFlags, type Declare, globalsOf } from "./call.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
@@ -11,6 +10,7 @@ import { addServiceCommand } from "./commands/service.ts";
 import { addStatusCommands } from "./commands/status.ts";
 import { addTaskCommands } from "./commands/task.ts";
 import type { Io } from "./io.ts";
+import { version } from "./version.ts";
 
 const NOTES = `
 Who and where:
@@ -67,10 +67,4 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addKeysCommands(program, declare);
   addCompletionCommand(program, declare);
   return program;
-}
-
-/** This package's version, from the file beside `src` and `dist`. */
-function version(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  return /"version":\s*"([^"]+)"/.exec(text)?.[1] ?? "0.0.0";
 }

@@ -64,10 +64,12 @@ test("can be stopped while nobody answers its registration", async ({ server, de
   expect(await node.closed).toBeUndefined();
 });
 
-test("runs a task and reports its result once, without another message", async ({ mesh }) => {
+test("runs a task and reports its result once; the dispatch is answered behind it", async ({
+  mesh,
+}) => {
   const node = mesh.node().handle("double", (input) => Number(input) * 2);
   await node.start();
-  mesh.plane.send({ id: "t1", capability: "double", payload: "21" });
+  const answer = mesh.plane.dispatch({ id: "t1", capability: "double", payload: "21" });
   expect(await mesh.plane.outcomes.next()).toEqual({
     nodeId: "n1",
     taskId: "t1",
@@ -77,10 +79,14 @@ test("runs a task and reports its result once, without another message", async (
     result: 42,
     agent: "main",
   });
+  expect(await answer).toEqual({ answer: "finished" });
+  expect(mesh.plane.outcomes.all).toHaveLength(1);
   expect(node.running).toBe(0);
 });
 
-test("answers a dispatch only while the handler still runs after 50 ms", async ({ mesh }) => {
+test("answers a dispatch with `running` when the handler takes longer than 50 ms", async ({
+  mesh,
+}) => {
   const go = latch<string>();
   await mesh
     .node()

@@ -1,0 +1,56 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connect } from "nats";
+import { test as base, expect } from "vitest";
+import { MeshClient } from "../src/mod.ts";
+
+const CONF = `
+listen: "127.0.0.1:-1"
+authorization { users: [ { user: u, password: p, permissions {
+  publish { allow: [ "mesh.tasks.get.*" ] }
+  subscribe { allow: [ "_INBOX_client.>" ] }
+} } ] }
+`;
+
+/** A server whose one user may do next to nothing. */
+const test = base.extend<{ readonly url: string }>({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads fixture names from this pattern
+  url: async ({}, use) => {
+    const dir = await mkdtemp(join(tmpdir(), "mesh-denied-"));
+    await writeFile(join(dir, "nats.conf"), CONF);
+    const server = process.env["NATS_SERVER"] ?? "nats-server";
+    const child = spawn(server, ["-c", join(dir, "nats.conf"), "--ports_file_dir", dir], {
+      stdio: "ignore",
+    });
+    await use(await urlOf(dir));
+    child.kill("SIGKILL");
+    await rm(dir, { recursive: true, force: true });
+  },
+});
+
+test("a forbidden submit or request fails at once, not at the deadline", async ({ url }) => {
+  const nc = await connect({ servers: url, user: "u", pass: "p", inboxPrefix: "_INBOX_client" });
+  const client = new MeshClient(nc);
+  const submitting = client.submit("echo", "hi");
+  await expect(submitting).rejects.toMatchObject({ code: "denied" });
+  await expect(client.nodes()).rejects.toMatchObject({ code: "denied" });
+  const results = [];
+  for await (const result of client.submitMany([{ capability: "a" }, { capability: "b" }])) {
+    results.push(result);
+  }
+  expect(results).toMatchObject([{ error: { code: "denied" } }, { error: { code: "denied" } }]);
+  await nc.close();
+});
+
+async function urlOf(dir: string): Promise<string> {
+  for (;;) {
+    const ports = (await readdir(dir)).find((name) => name.endsWith(".ports"));
+    const text = ports === undefined ? "" : await readFile(join(dir, ports), "utf8");
+    const url = /"(nats:\/\/[^"]+)"/.exec(text)?.[1];
+    if (url !== undefined) return url;
+    await sleep(10);
+  }
+}
