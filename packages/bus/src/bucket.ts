@@ -27,9 +27,12 @@ export function isMarker(h: MsgHdrs | undefined): boolean {
   return operation === "DEL" || operation === "PURGE" || h.has("Nats-Marker-Reason");
 }
 
+/** A request that a lost link swallowed is given up after it and sent again. */
+const API_TIMEOUT_MS = 2_000;
+
 /** Opens the JetStream management API without asking the server for permission to ask. */
 export function openManager(nc: NatsConnection): Promise<JetStreamManager> {
-  return jetstreamManager(nc, { checkAPI: false });
+  return jetstreamManager(nc, { checkAPI: false, timeout: API_TIMEOUT_MS });
 }
 
 /** A bucket, for those who decide by what it holds. */

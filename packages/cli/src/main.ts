@@ -21,8 +21,11 @@ export async function run(args: readonly string[], io: Io): Promise<number> {
 
 /** Runs this process's command line and ends the process. */
 export async function main(): Promise<void> {
-  // Set, not called: what was printed is written out before the process ends by itself.
-  process.exitCode = await run(process.argv.slice(2), processIo());
+  const status = await run(process.argv.slice(2), processIo());
+  process.exitCode = status;
+  // Whatever a handler or a connection left behind must not keep the process; what was printed
+  // must be written out before it ends.
+  process.stdout.write("", () => process.stderr.write("", () => process.exit(status)));
 }
 
 /** Commander throws for `--help` and `--version` too. */

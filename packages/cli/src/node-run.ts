@@ -48,11 +48,11 @@ export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
     tellParent("ready");
   } catch (error) {
     // Told to end before it had joined: that is what it did.
-    if (!signals.aborted) throw error;
+    if (!signals.told.aborted) throw error;
   }
   const failure = await node.closed;
-  // What a handler left running must not keep the process.
-  if (failure === undefined || signals.aborted) process.exit(Exit.ok);
+  signals.release();
+  if (failure === undefined || signals.told.aborted) return Exit.ok;
   throw failure;
 }
 
@@ -98,14 +98,22 @@ function asNode(globals: GlobalFlags, id: string): GlobalFlags {
 }
 
 /** The first signal drains, the second one ends the process: the node's lease then runs out. */
-function drainOnSignals(node: MeshNode, deadlineMs: number): AbortSignal {
+function drainOnSignals(
+  node: MeshNode,
+  deadlineMs: number,
+): { readonly told: AbortSignal; readonly release: () => void } {
   const told = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     if (told.signal.aborted) process.exit(Exit.error);
     told.abort();
     void node.drain({ deadlineMs, reason: signal });
   };
-  process.on("SIGTERM", onSignal);
-  process.on("SIGINT", onSignal);
-  return told.signal;
+  const signals = ["SIGTERM", "SIGINT"] as const;
+  for (const signal of signals) process.on(signal, onSignal);
+  return {
+    told: told.signal,
+    release: () => {
+      for (const signal of signals) process.off(signal, onSignal);
+    },
+  };
 }

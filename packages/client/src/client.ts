@@ -5,7 +5,7 @@
  * again until its deadline, and only then says that it does not know. Submits carry one id through
  * all tries, so a repeat never makes a second task.
  */
-import { type Answer, openConnection, Requester } from "@swarm-mesh/bus";
+import { type Answer, openConnection, Requester, watchLink } from "@swarm-mesh/bus";
 import {
   cancelSubject,
   DURATION_MAX_MS,
@@ -33,6 +33,7 @@ import {
 } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
+import { onAbort } from "./abort.ts";
 import { Denials } from "./denials.ts";
 import {
   MeshClientError,
@@ -108,6 +109,8 @@ export class MeshClient {
   readonly #denials: Denials;
   readonly #submitter: Submitter;
   readonly #deadlineMs: number;
+  /** Requests on their way; each is called when its answer can no longer come. */
+  readonly #onTheWay = new Set<() => void>();
 
   /** On a connection of the caller's, which stays open unless it is `owned`. */
   constructor(nc: NatsConnection, options: MeshClientOptions & { readonly owned?: boolean } = {}) {
@@ -126,6 +129,8 @@ export class MeshClient {
       random: this.#random,
     };
     this.#submitter = new Submitter(deps, this.#deadlineMs);
+    const untilClosed = new AbortController().signal;
+    void watchLink(nc, (up) => up && this.#sendAgain(), untilClosed);
   }
 
   /** Submits a task. Resolves once it is durable; a repeat with the same id is the same task. */
@@ -193,7 +198,7 @@ export class MeshClient {
     const follower = this.#follower(taskId);
     follower.start("now");
     const stop = new AbortController();
-    const release = forward(options.signal, stop, () => abortedError(taskId));
+    const release = onAbort(options.signal, () => stop.abort(abortedError(taskId)));
     try {
       yield* follower.records(stop.signal);
     } finally {
@@ -235,6 +240,12 @@ export class MeshClient {
     if (this.#owned) await this.nc.close();
   }
 
+  /** What was on its way when the link was lost is answered by nobody. */
+  #sendAgain(): void {
+    this.#submitter.sendAgain();
+    for (const lost of this.#onTheWay) lost();
+  }
+
   #submit(item: SubmitItem, signal: AbortSignal | undefined): Promise<Submitted> {
     return new Promise((resolve, reject) => {
       const submission = prepare(item);
@@ -272,7 +283,7 @@ export class MeshClient {
   async #waitOn(follower: Follower, taskId: string, options: WaitOptions): Promise<TaskRecord> {
     const { timeoutMs = DURATION_MAX_MS, signal } = options;
     const stop = new AbortController();
-    const release = forward(signal, stop, () => abortedError(taskId));
+    const release = onAbort(signal, () => stop.abort(abortedError(taskId)));
     const settled = new AbortController();
     void this.#clock.sleep(timeoutMs, settled.signal).then(() => {
       stop.abort(new WaitTimeoutError(taskId, timeoutMs, follower.last));
@@ -334,19 +345,20 @@ export class MeshClient {
   ): Promise<Answer<z.infer<S>>> {
     const { signal, timeoutMs } = options;
     if (this.nc.isClosed()) throw new MeshClientError("closed", "the connection is closed");
-    const cut = latch<never>();
+    const cut = latch<Answer<never>>();
     const stopWatching = this.#denials.watch(subject, (message) =>
       cut.reject(new MeshClientError("denied", `this user may not ask that: ${message}`)),
     );
-    const onAbort = (): void => cut.reject(new MeshClientError("aborted", "aborted"));
-    signal?.addEventListener("abort", onAbort, { once: true });
-    if (signal?.aborted) onAbort();
+    const release = onAbort(signal, () => cut.reject(new MeshClientError("aborted", "aborted")));
+    const lost = (): void => cut.resolve({ kind: "timeout" });
+    this.#onTheWay.add(lost);
     try {
       const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
       return await Promise.race([answer, cut.promise]);
     } finally {
       stopWatching();
-      signal?.removeEventListener("abort", onAbort);
+      release();
+      this.#onTheWay.delete(lost);
     }
   }
 }
@@ -370,17 +382,4 @@ function checked(taskId: string): string {
 
 function abortedError(taskId: string): MeshClientError {
   return new MeshClientError("aborted", `the wait for task ${taskId} was aborted`);
-}
-
-/** Aborts `target` when `source` does; call the result to stop. */
-function forward(
-  source: AbortSignal | undefined,
-  target: AbortController,
-  reason: () => unknown,
-): () => void {
-  if (source === undefined) return () => undefined;
-  const onAbort = (): void => target.abort(reason());
-  source.addEventListener("abort", onAbort, { once: true });
-  if (source.aborted) onAbort();
-  return () => source.removeEventListener("abort", onAbort);
 }

@@ -10,6 +10,7 @@ import { watchLink } from "@swarm-mesh/bus";
 import { decode, isFinal, TaskRecord, taskStateSubject } from "@swarm-mesh/protocol";
 import { type Clock, type Latch, latch, type Random, ticks, Wakeup } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
+import { onAbort } from "./abort.ts";
 import { MeshClientError } from "./errors.ts";
 
 export interface WaitOptions {
@@ -71,9 +72,7 @@ export class Follower {
 
   /** Each record as it becomes known, the final one last. Rejects when `signal` aborts. */
   async *records(signal: AbortSignal): AsyncGenerator<TaskRecord, void, undefined> {
-    const onAbort = (): void => this.#fail(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
+    const release = onAbort(signal, () => this.#fail(signal.reason));
     try {
       for (;;) {
         const record = this.#backlog.shift();
@@ -87,7 +86,7 @@ export class Follower {
         this.#change = latch();
       }
     } finally {
-      signal.removeEventListener("abort", onAbort);
+      release();
       this.close();
     }
   }

@@ -1,5 +1,6 @@
 /** Many submits with a bounded number on their way: as fast as the store, in constant memory. */
 import { type Latch, latch } from "@swarm-mesh/runtime";
+import { onAbort } from "./abort.ts";
 import { SubmitError } from "./errors.ts";
 import { prepare, type SubmitItem } from "./submission.ts";
 import type { SubmitOutcome, Submitter } from "./submitter.ts";
@@ -70,10 +71,7 @@ class Window {
   #pulling = false;
   #pullFailure: { readonly reason: unknown } | undefined;
   #change: Latch<void> = latch();
-  readonly #onAbort = (): void => {
-    this.#exhausted = true;
-    this.#change.resolve();
-  };
+  readonly #stopListening: () => void;
 
   constructor(submitter: Submitter, source: Source, options: SubmitManyOptions) {
     const wanted = Math.trunc(options.concurrency ?? CONCURRENCY_DEFAULT);
@@ -81,8 +79,10 @@ class Window {
     this.#source = source;
     this.#signal = options.signal;
     this.#width = Math.min(Math.max(wanted || 1, 1), CONCURRENCY_MAX);
-    this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
-    if (this.#signal?.aborted) this.#onAbort();
+    this.#stopListening = onAbort(options.signal, () => {
+      this.#exhausted = true;
+      this.#change.resolve();
+    });
   }
 
   get finished(): boolean {
@@ -109,7 +109,7 @@ class Window {
 
   /** Tells the source that no more is wanted. */
   async release(): Promise<void> {
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#stopListening();
     if (this.#exhausted && this.#signal?.aborted !== true) return;
     this.#exhausted = true;
     const released = this.#source.return?.();

@@ -7,6 +7,7 @@
 import type { Requester, Stored } from "@swarm-mesh/bus";
 import { backoffMs, type Clock, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
 import { ClosedConnectionError } from "nats";
+import { onAbort } from "./abort.ts";
 import type { Denials } from "./denials.ts";
 import { SubmitError } from "./errors.ts";
 import type { Submission } from "./submission.ts";
@@ -34,6 +35,7 @@ const TRY_TIMEOUT_MS = 4_000;
 export class Submitter {
   readonly #deps: SubmitterDeps;
   readonly #deadlineMs: number;
+  readonly #onTheWay = new Set<Try>();
 
   constructor(deps: SubmitterDeps, deadlineMs: number) {
     this.#deps = deps;
@@ -47,14 +49,24 @@ export class Submitter {
     signal?: AbortSignal,
   ): void {
     const deadline = this.#deps.clock.elapsed() + this.#deadlineMs;
-    new Try(this.#deps, submission, { deadline, onOutcome, signal }).send();
+    const onEnd = (outcome: SubmitOutcome): void => {
+      this.#onTheWay.delete(attempt);
+      onOutcome(outcome);
+    };
+    const attempt = new Try(this.#deps, submission, { deadline, onEnd });
+    this.#onTheWay.add(attempt);
+    attempt.start(signal);
+  }
+
+  /** Sends again all that is on its way: what a lost link took along is answered by nobody. */
+  sendAgain(): void {
+    for (const attempt of this.#onTheWay) attempt.send();
   }
 }
 
 interface TryOptions {
   readonly deadline: number;
-  readonly onOutcome: (outcome: SubmitOutcome) => void;
-  readonly signal: AbortSignal | undefined;
+  readonly onEnd: (outcome: SubmitOutcome) => void;
 }
 
 /** One submission on its way. No promise is made unless it has to be sent again. */
@@ -62,8 +74,9 @@ class Try {
   readonly #deps: SubmitterDeps;
   readonly #submission: Submission;
   readonly #options: TryOptions;
-  readonly #stopWatching: () => void;
-  readonly #onAbort = (): void => this.#fail("aborted", "the submit was aborted; it may be stored");
+  readonly #stop = new AbortController();
+  #release: readonly (() => void)[] = [];
+  #sent = 0;
   #failures = 0;
   #done = false;
 
@@ -71,25 +84,31 @@ class Try {
     this.#deps = deps;
     this.#submission = submission;
     this.#options = options;
-    this.#stopWatching = deps.denials.watch(submission.subject, (message) =>
-      this.#fail("denied", `this user may not submit: ${message}`),
-    );
-    options.signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  start(signal: AbortSignal | undefined): void {
+    this.#release = [
+      this.#deps.denials.watch(this.#submission.subject, (message) =>
+        this.#fail("denied", `this user may not submit: ${message}`),
+      ),
+      onAbort(signal, () => this.#fail("aborted", "the submit was aborted; it may be stored")),
+    ];
+    if (this.#done) this.#letGo();
+    else this.send();
   }
 
   send(): void {
-    if (this.#options.signal?.aborted) {
-      this.#onAbort();
-      return;
-    }
+    if (this.#done) return;
     const { subject, body, headers } = this.#submission;
     const remaining = this.#options.deadline - this.#deps.clock.elapsed();
     const timeoutMs = Math.max(1, Math.min(TRY_TIMEOUT_MS, remaining));
+    const number = ++this.#sent;
+    const onStored = (stored: Stored): void => {
+      // Of an earlier sending only the good news counts: the later one is still on its way.
+      if (number === this.#sent || stored.kind === "stored") this.#settle(stored);
+    };
     try {
-      this.#deps.requester.store(subject, body, (stored) => this.#settle(stored), {
-        headers,
-        timeoutMs,
-      });
+      this.#deps.requester.store(subject, body, onStored, { headers, timeoutMs });
     } catch (error) {
       const closed = error instanceof ClosedConnectionError;
       const message = error instanceof Error ? error.message : String(error);
@@ -123,8 +142,9 @@ class Try {
       const tries = this.#failures === 1 ? "1 try" : `${this.#failures} tries`;
       return this.#fail("unavailable", `not known to be stored after ${tries}: ${reason}`);
     }
-    await clock.sleep(waitMs, this.#options.signal);
-    if (!this.#done) this.send();
+    const sent = this.#sent;
+    await clock.sleep(waitMs, this.#stop.signal);
+    if (sent === this.#sent) this.send();
   }
 
   #fail(code: SubmitError["code"], message: string): void {
@@ -134,8 +154,12 @@ class Try {
   #end(outcome: SubmitOutcome): void {
     if (this.#done) return;
     this.#done = true;
-    this.#stopWatching();
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
-    this.#options.onOutcome(outcome);
+    this.#letGo();
+    this.#options.onEnd(outcome);
+  }
+
+  #letGo(): void {
+    if (this.#failures > 0) this.#stop.abort();
+    for (const release of this.#release) release();
   }
 }

@@ -1,5 +1,6 @@
 import { Header, MESH_TASKS, PAYLOAD_MAX_BYTES } from "@swarm-mesh/protocol";
 import { test } from "@swarm-mesh/testkit";
+import { connect } from "nats";
 import { describe, expect } from "vitest";
 import { MeshClient, newTaskId, SubmitError, type SubmitItem } from "../src/mod.ts";
 
@@ -60,7 +61,9 @@ describe("a submit", () => {
     const stored = await deps.manager.streams.getMessage(MESH_TASKS.name, { seq: 1 });
     expect([...(stored?.data ?? [])]).toEqual(expected);
   });
+});
 
+describe("a submit that cannot be", () => {
   test.for<[string, SubmitItem, string, RegExp]>([
     ["a bad capability", { capability: "a.b" }, "bad_capability", /"a\.b" is no capability/],
     ["a bad id", { capability: "a", id: "x y" }, "bad_request", /is no task id/],
@@ -86,7 +89,9 @@ describe("a submit", () => {
     expect(failure.code).toBe(code);
     expect(failure.message).toMatch(message);
   });
+});
 
+describe("a submit without an answer", () => {
   test("is sent again with its id until a store is there", async ({ nc, deps }) => {
     await deps.manager.streams.delete(MESH_TASKS.name);
     const client = new MeshClient(nc, { deadlineMs: 10_000 });
@@ -101,6 +106,22 @@ describe("a submit", () => {
     const failure = await failureOf(client.submit("echo", "hi", { id: "e1" }));
     expect(failure).toMatchObject({ code: "unavailable", taskId: "e1" });
     expect(failure.message).toMatch(/not known to be stored after \d tr/);
+  });
+
+  test("is sent again as soon as the link is back", async ({ deps, server }) => {
+    await deps.manager.streams.delete(MESH_TASKS.name);
+    deps.nc.subscribe("mesh.tasks.submit.echo", { callback: () => undefined });
+    await deps.nc.flush();
+    const nc = await connect({ servers: server.url, reconnectTimeWait: 20 });
+    const submitting = new MeshClient(nc).submit("echo", "hi", { id: "e1" });
+    await nc.flush();
+    // The one who heard it says nothing; what the new link brings is stored.
+    await deps.manager.streams.add({ name: MESH_TASKS.name, subjects: ["mesh.tasks.submit.>"] });
+    const before = deps.clock.elapsed();
+    await nc.reconnect();
+    expect(await submitting).toEqual({ id: "e1", duplicate: false });
+    expect(deps.clock.elapsed() - before).toBeLessThan(2_000);
+    await nc.close();
   });
 
   test("ends when its signal aborts or the connection is closed", async ({ nc }) => {

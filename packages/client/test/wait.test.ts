@@ -78,7 +78,9 @@ describe("waiting", () => {
     });
     expect(await client.get("w1")).toMatchObject({ status: "failed" });
   });
+});
 
+describe("a wait in vain", () => {
   test("ends at its time-out, its signal, or with the connection", async ({ deps, server }) => {
     const client = new MeshClient(deps.nc);
     const late = await failureOf(client.wait("w1", { timeoutMs: 30 }));
@@ -218,6 +220,9 @@ describe("asking", () => {
     await nc.reconnect();
     await mesh.write(recordOf({ id: "w1", status: "succeeded" }));
     expect(await waiting).toMatchObject({ status: "succeeded" });
+    const asking = client.nodes();
+    await nc.reconnect();
+    expect(await asking).toEqual([]);
     await nc.close();
   });
 });
