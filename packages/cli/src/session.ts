@@ -4,7 +4,7 @@ import { openConnection, openManager, Requester } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import { systemClock } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
-import type { NatsConnection } from "nats";
+import { AuthorizationError, type NatsConnection, UserAuthenticationExpiredError } from "nats";
 import type { Call } from "./call.ts";
 import { CliError, Exit } from "./exit.ts";
 import { type Format, type Paint, painter } from "./output.ts";
@@ -46,33 +46,58 @@ export async function withSession<T>(
   }
 }
 
+/**
+ * Connects within the target's time-out, in several tries: a server that reads its configuration
+ * again at that very moment may refuse a good key, or never answer (both seen).
+ */
 async function open(target: Target): Promise<NatsConnection> {
   const seed = target.nkey === undefined ? undefined : await readSeedFile(target.nkey);
-  const settled = new AbortController();
-  const connecting = openConnection({
-    servers: target.servers,
-    seed,
-    name: "swarmctl",
-    inbox: "client",
-    inboxPrefix: target.inboxPrefix,
-    patient: false,
-  });
-  const late = systemClock.sleep(target.timeoutMs, settled.signal).then(() => undefined);
-  try {
-    const nc = await Promise.race([connecting, late]);
-    if (nc !== undefined) return nc;
-  } catch (error) {
-    throw connectError(target, error);
-  } finally {
-    settled.abort();
+  const deadline = systemClock.elapsed() + target.timeoutMs;
+  let refusals = 0;
+  for (let remaining = target.timeoutMs; remaining > 0; ) {
+    try {
+      const nc = await dial(target, seed, Math.min(remaining, DIAL_TIMEOUT_MS));
+      if (nc !== undefined) return nc;
+    } catch (error) {
+      if (!isRefusal(error) || ++refusals > 1) throw connectError(target, error);
+      await systemClock.sleep(REFUSAL_WAIT_MS);
+    }
+    remaining = deadline - systemClock.elapsed();
   }
-  // It may still come: then nobody wants it any more.
-  void connecting.then((nc) => nc.close()).catch(() => undefined);
   throw new CliError(
     Exit.timeout,
     "timeout",
     `${target.servers.join(", ")} did not answer within ${target.timeoutMs} ms`,
   );
+}
+
+const DIAL_TIMEOUT_MS = 1_500;
+const REFUSAL_WAIT_MS = 100;
+
+/** One try to connect; `undefined` when nobody answered in time. */
+async function dial(
+  target: Target,
+  seed: Uint8Array | undefined,
+  timeoutMs: number,
+): Promise<NatsConnection | undefined> {
+  const settled = new AbortController();
+  const { inboxPrefix, servers } = target;
+  const shared = { servers, seed, inboxPrefix, name: "swarmctl", inbox: "client" };
+  const connecting = openConnection({ ...shared, patient: false });
+  const late = systemClock.sleep(timeoutMs, settled.signal).then(() => undefined);
+  try {
+    const nc = await Promise.race([connecting, late]);
+    // It may still come: then nobody wants it any more.
+    if (nc === undefined)
+      void connecting.then((unwanted) => unwanted.close()).catch(() => undefined);
+    return nc;
+  } finally {
+    settled.abort();
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof AuthorizationError || error instanceof UserAuthenticationExpiredError;
 }
 
 async function readSeedFile(path: string): Promise<Uint8Array> {
@@ -88,8 +113,7 @@ async function readSeedFile(path: string): Promise<Uint8Array> {
 
 function connectError(target: Target, error: unknown): CliError {
   const where = `${target.servers.join(", ")} (from ${target.origin})`;
-  const name = error instanceof Error ? error.name : "";
-  if (name === "AuthorizationError" || name === "UserAuthenticationExpiredError") {
+  if (isRefusal(error)) {
     const who = target.nkey === undefined ? "no key was given" : `the key is ${target.nkey}`;
     return new CliError(
       Exit.denied,

@@ -186,5 +186,6 @@ describe("the mesh", () => {
     const text = (await mesh.swarmctl(["status"])).stdout;
     expect(text).toMatch(/^nodes +1 ACTIVE$/m);
     expect(text).toMatch(/^other +0 +1 +1 +0 +0 +0$/m);
+    await mesh.swarmctl(["task", "cancel", "h1"]);
   });
 });

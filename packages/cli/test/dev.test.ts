@@ -1,18 +1,13 @@
-import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { test as base, describe, expect, test } from "vitest";
 import { readDevFile, writeDevFile } from "../src/dev/dev-file.ts";
 import { clearLeftovers } from "../src/dev/leftovers.ts";
 import { linePrinter, shorten } from "../src/dev/log-lines.ts";
 import { nextSteps } from "../src/dev/next-steps.ts";
 import { devOptions, HANDLES_DEFAULT, planProcesses } from "../src/dev/plan.ts";
-import { run } from "../src/main.ts";
 import { painter } from "../src/output.ts";
-import { FakeIo } from "./fake-io.ts";
 
 const FLAGS = { port: "0", dir: ".mesh", nodes: "2", slots: "4", replicas: "2" };
 const plain = painter(false);
@@ -131,74 +126,3 @@ describe("what an earlier mesh left", () => {
     expect(await readdir(dir)).toEqual([]);
   });
 });
-
-describe("swarmctl dev", () => {
-  inDir(
-    "runs until it is told to stop, and leaves nothing",
-    { timeout: 60_000 },
-    async ({ dir }) => {
-      const io = new FakeIo({ cwd: dir, env: environment() });
-      const running = run(["dev", "--port", "0", "--nodes", "1", "--handle", "echo=cat"], io);
-      while (!existsSync(join(dir, ".mesh", "dev.json"))) await sleep(10);
-      const pids = readDevFile(join(dir, ".mesh"))?.processes.map(({ pid }) => pid) ?? [];
-      expect(pids).toHaveLength(6);
-
-      const task = new FakeIo({ cwd: dir });
-      expect(await run(["task", "submit", "echo", "hi", "--wait"], task)).toBe(0);
-      expect(task.stdout).toBe("hi\n");
-
-      process.emit("SIGTERM");
-      expect(await running).toBe(0);
-      expect(io.stdout).toMatch(/ready after .*stopped\n$/s);
-      expect(existsSync(join(dir, ".mesh", "dev.json"))).toBe(false);
-      expect(pids.filter((pid) => isAlive(pid))).toEqual([]);
-    },
-  );
-
-  inDir("ends all when one does not start", { timeout: 60_000 }, async ({ dir }) => {
-    const io = new FakeIo({ cwd: dir, env: environment() });
-    const args = ["--nodes", "1", "--handle", "bad=module:./nowhere.js", "--json-logs"];
-    expect(await run(["dev", "--port", "0", ...args], io)).toBe(1);
-    expect(io.stderr).toContain("n1 ended (status 1) before it was ready");
-    expect(execFileSync("ps", ["-eo", "args"], { encoding: "utf8" })).not.toContain(dir);
-  });
-});
-
-describe("swarmctl node run", () => {
-  inDir("joins, runs a program, and drains when told", { timeout: 60_000 }, async ({ dir }) => {
-    const io = new FakeIo({ cwd: dir, env: environment() });
-    const running = run(["dev", "--port", "0", "--nodes", "0"], io);
-    while (!existsSync(join(dir, ".mesh", "dev.json"))) await sleep(10);
-    await run(["keys", "add", "n7"], new FakeIo({ cwd: dir }));
-    const file = readDevFile(join(dir, ".mesh"));
-    const server = file?.processes.find(({ kind }) => kind === "nats-server");
-    process.kill(server?.pid ?? 0, "SIGHUP");
-
-    const seed = join(dir, ".mesh", "keys", "n7.nk");
-    const env = { NATS_URL: file?.url ?? "", NATS_NKEY: seed, MESH_LOG_LEVEL: "silent" };
-    const node = new FakeIo({ cwd: dir, env });
-    const nodeRunning = run(["node", "run", "--id", "n7", "--handle", "count=wc -c"], node);
-    const task = new FakeIo({ cwd: dir });
-    expect(await run(["task", "submit", "count", "abc", "--wait"], task)).toBe(0);
-    expect(task.stdout).toBe("3\n");
-
-    process.emit("SIGTERM");
-    expect(await nodeRunning).toBe(0);
-    expect(await running).toBe(0);
-  });
-});
-
-function environment(): Record<string, string> {
-  const { PATH = "", HOME = "", NATS_SERVER = "" } = process.env;
-  return { PATH, HOME, NATS_SERVER };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // No such process.
-    return false;
-  }
-}

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test as base } from "@swarm-mesh/testkit";
@@ -133,7 +134,7 @@ describe("keys", () => {
   });
 });
 
-base("a seed that others can read, or a late server, is told in one line", async ({ server }) => {
+base("a seed that others can read, or no mesh, is told in one line", async ({ server }) => {
   const dir = await mkdtemp(join(tmpdir(), "mesh-keys-"));
   const seed = join(dir, "n1.nk");
   await writeFile(seed, "nonsense");
@@ -146,3 +147,42 @@ base("a seed that others can read, or a late server, is told in one line", async
   expect(empty.stderr.trim().split("\n")).toHaveLength(1);
   await rm(dir, { recursive: true });
 });
+
+test("a server that never answers ends with 5, one that refuses us with 6", async () => {
+  const mute = await listening(() => undefined);
+  const late = await inProcess("-s", mute.url, "task", "list", "--timeout", "100ms");
+  expect(late).toMatchObject({ status: 5, stderr: expect.stringContaining("within 100 ms") });
+  mute.close();
+
+  const info = JSON.stringify({ server_id: "S", version: "2.15.1", max_payload: 1, proto: 1 });
+  const stern = await listening((socket) => {
+    socket.write(`INFO ${info}\r\n`);
+    socket.once("data", () => socket.end("-ERR 'Authorization Violation'\r\n"));
+  });
+  const refused = await inProcess("-s", stern.url, "task", "list", "-o", "json");
+  expect(refused.status).toBe(6);
+  expect(JSON.parse(refused.stderr)).toMatchObject({ error: { code: "denied", status: 6 } });
+  expect(refused.stderr).toContain("no key was given");
+  stern.close();
+});
+
+/** A server that takes connections and does what it is told with them. */
+async function listening(
+  onSocket: (socket: Socket) => void,
+): Promise<{ readonly url: string; readonly close: () => void }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on("error", () => undefined));
+    onSocket(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" ? address?.port : undefined;
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}

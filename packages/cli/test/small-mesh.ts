@@ -1,9 +1,7 @@
 /** The services a command line asks, and one node, in this process and on a real server. */
-import { bucketStream } from "@swarm-mesh/bus";
 import { coordinator } from "@swarm-mesh/coordinator";
 import { FinalError, MeshNode } from "@swarm-mesh/node";
 import { createLogger } from "@swarm-mesh/process";
-import { TASKS_BUCKET } from "@swarm-mesh/protocol";
 import { registry } from "@swarm-mesh/registry";
 import { latch } from "@swarm-mesh/runtime";
 import type { Deps, Fixtures } from "@swarm-mesh/testkit";
@@ -19,11 +17,9 @@ interface Parts {
 
 export class SmallMesh {
   readonly url: string;
-  readonly #deps: Deps;
 
-  private constructor(parts: Parts) {
-    this.url = parts.server.url;
-    this.#deps = parts.deps;
+  private constructor(url: string) {
+    this.url = url;
   }
 
   /** Registry, coordinator and node n1, which can echo, fail and wait. */
@@ -42,7 +38,7 @@ export class SmallMesh {
     const joined = latch<void>();
     parts.run((signal) => runNode(parts.server.url, signal, () => joined.resolve()));
     await joined.promise;
-    return new SmallMesh(parts);
+    return new SmallMesh(parts.server.url);
   }
 
   /** Runs a command line against this mesh. */
@@ -57,11 +53,6 @@ export class SmallMesh {
     expect(stderr).toBe("");
     expect(status).toBe(0);
     return JSON.parse(stdout);
-  }
-
-  /** As a mesh whose records are gone. */
-  async forget(): Promise<void> {
-    await this.#deps.manager.streams.delete(bucketStream(TASKS_BUCKET));
   }
 }
 

@@ -35,7 +35,9 @@ interface DevFile {
   readonly processes: readonly MeshProcess[];
 }
 
-interface ExtraNode {
+/** A process that was started after the mesh. */
+interface ExtraProcess {
+  /** The node's id, or what it is. */
   readonly id: string;
   readonly child: ChildProcess;
 }
@@ -47,6 +49,7 @@ const HANDLES_DEFAULT = ["echo=cat", "wordcount=wc -w", `count=module:${COUNT}`]
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
+const RELOAD_MS = 250;
 const LOG_LINES_MAX = 500;
 
 /** A whole mesh in processes of its own, as `swarmctl dev` runs it, to be killed part by part. */
@@ -57,7 +60,7 @@ export class Mesh {
   readonly #file: DevFile;
   readonly #options: MeshOptions;
   readonly #log: string[];
-  readonly #extra: ExtraNode[] = [];
+  readonly #extra: ExtraProcess[] = [];
   readonly #connections: NatsConnection[] = [];
   #records: Promise<Bucket> | undefined;
 
@@ -157,6 +160,8 @@ export class Mesh {
     if (!existsSync(this.key(id))) {
       await this.swarmctl("keys", "add", id, "--dir", this.dir);
       this.kill("nats-server", "SIGHUP");
+      // Who connects in the very milliseconds of a reload may wait 20 s for nothing (seen).
+      await sleep(RELOAD_MS);
     }
     const { handles = HANDLES_DEFAULT, slots = 4 } = this.#options;
     const child = spawn(
@@ -178,6 +183,28 @@ export class Mesh {
       child.once("exit", () => reject(new Error(`node ${id} ended\n${this.log}`)));
     });
     return child.pid ?? 0;
+  }
+
+  /** Starts one more process of a service, as when an operator brings a dead one back. */
+  startService(kind: string): void {
+    const child = spawn(process.execPath, [SWARMCTL, "service", kind, "--stop-with-parent"], {
+      env: { ...this.#env(), NATS_URL: this.url, NATS_NKEY: this.key(kind) },
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
+    keepLog(child, this.#log);
+    this.#extra.push({ id: `${kind}-again`, child });
+  }
+
+  /** Starts nats-server again, on the port and with the data it had. */
+  startServer(): void {
+    const { hostname, port } = new URL(this.url);
+    const conf = join(this.dir, "nats-server.conf");
+    const child = spawn(
+      process.env["NATS_SERVER"] ?? "nats-server",
+      ["-c", conf, "-a", hostname, "-p", port],
+      { cwd: this.dir, stdio: "ignore" },
+    );
+    this.#extra.push({ id: "nats-server", child });
   }
 
   /** Runs a command of swarmctl against this mesh to its end. */
@@ -237,7 +264,8 @@ export class Mesh {
   /** Ends the mesh. Rejects unless it ended in order and left no process. */
   async stop(): Promise<void> {
     await Promise.all(this.#connections.map((nc) => nc.close()));
-    for (const { child } of this.#extra) child.kill("SIGTERM");
+    const nodes = this.#extra.filter(({ id }) => id !== "nats-server");
+    for (const { child } of nodes) child.kill("SIGTERM");
     this.#dev.kill("SIGTERM");
     const status = await exitOf(this.#dev);
     for (const { child } of this.#extra) child.kill("SIGKILL");

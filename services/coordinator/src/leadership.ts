@@ -43,6 +43,6 @@ export function decideLease(
 }
 
 /** Who leads by this lease. In the acquiring write the epoch is the write's own revision. */
-export function leaderOf(lease: LeaderLease, revision: number): Leader {
+function leaderOf(lease: LeaderLease, revision: number): Leader {
   return { instance: lease.instance, epoch: lease.epoch === 0 ? revision : lease.epoch };
 }

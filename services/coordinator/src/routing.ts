@@ -49,7 +49,7 @@ interface Weights {
 const NONE: Weights = { load: 0, latency: 0, bandwidth: 0, distance: 0, cost: 0, priority: 0 };
 
 /** `round_robin` has no weights: whoever was given a task longest ago is next. */
-export const WEIGHTS: Readonly<Record<Exclude<Strategy, "round_robin">, Weights>> = {
+const WEIGHTS: Readonly<Record<Exclude<Strategy, "round_robin">, Weights>> = {
   least_loaded: { ...NONE, load: 1 },
   local_first: { ...NONE, distance: 10, load: 1 },
   priority: { ...NONE, priority: 10, cost: 1, load: 0.1 },
@@ -61,14 +61,14 @@ const LATENCY_UNIT_MS = 10;
 const BANDWIDTH_UNIT_BYTES = 64 * 1024;
 
 /** Has the node every label the task requires? */
-export function satisfies(labels: Labels, requires: Labels | undefined): boolean {
+function satisfies(labels: Labels, requires: Labels | undefined): boolean {
   if (requires === undefined) return true;
   for (const name in requires) if (labels[name] !== requires[name]) return false;
   return true;
 }
 
 /** What speaks against giving the task to this node. */
-export function scoreOf(candidate: Candidate, wish: Wish): number {
+function scoreOf(candidate: Candidate, wish: Wish): number {
   if (wish.strategy === "round_robin") return candidate.lastGiven;
   const weights = WEIGHTS[wish.strategy];
   const rtt = candidate.rttMs / LATENCY_UNIT_MS;
