@@ -20,6 +20,8 @@ export interface ConnectOptions {
 /** Waits between two tries to reach a server, in milliseconds, and the most that is added at random. */
 const RECONNECT_WAIT_MS = 100;
 const RECONNECT_JITTER_MS = 100;
+/** How long one dial may take, in milliseconds; then the next one is made. */
+const DIAL_TIMEOUT_MS = 2_000;
 /** With two unanswered pings this finds a frozen server within 6 s. */
 const PING_INTERVAL_MS = 2_000;
 
@@ -33,6 +35,8 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     name: options.name,
     inboxPrefix: options.inboxPrefix ?? `_INBOX_${options.inbox}`,
     ...(options.seed === undefined ? {} : { authenticator: nkeyAuthenticator(options.seed) }),
+    // A server that is just reading its configuration anew may leave a dial without an answer.
+    timeout: DIAL_TIMEOUT_MS,
     maxReconnectAttempts: -1,
     reconnectTimeWait: RECONNECT_WAIT_MS,
     reconnectJitter: RECONNECT_JITTER_MS,

@@ -100,6 +100,10 @@ function codeOf(error: Error): string {
 }
 
 function statusOf(error: Error, code: string): ExitStatus {
+  // A request that is forbidden is reported as failed; its cause says why.
+  if (error.cause instanceof Error && STATUS_OF_NAME[error.cause.name] === Exit.denied) {
+    return Exit.denied;
+  }
   const named = STATUS_OF_NAME[error.name];
   if (named !== undefined) return named;
   if ("code" in error && typeof error.code === "number") {

@@ -1,5 +1,5 @@
 /** Every lease there is: who leads, and how busy each node says it is. */
-import { BucketView } from "@swarm-mesh/bus";
+import { BucketView, bucketStream } from "@swarm-mesh/bus";
 import { check, decode, LEASES_BUCKET, LeaderLease, NodeLease } from "@swarm-mesh/protocol";
 import { latch, silentLog, systemClock } from "@swarm-mesh/runtime";
 import { z } from "zod";
@@ -14,6 +14,8 @@ export interface Leases {
 /** Reads all leases as they are now. Needs a key that may read the bucket: admin or viewer. */
 export async function readLeases(session: Session): Promise<Leases> {
   const manager = await session.manager();
+  // A view tries for ever; one plain look tells at once that there is nothing, or no right, to see.
+  await manager.streams.info(bucketStream(LEASES_BUCKET));
   const stop = new AbortController();
   const current = latch<void>();
   const view = new BucketView<unknown>({
@@ -43,7 +45,7 @@ export async function readLeases(session: Session): Promise<Leases> {
 }
 
 /** Sorts a bucket's entries by whose lease each is; what cannot be read is left out. */
-export function leasesOf(entries: Iterable<readonly [string, unknown]>): Leases {
+function leasesOf(entries: Iterable<readonly [string, unknown]>): Leases {
   const nodes = new Map<string, NodeLease>();
   const leaders = new Map<string, LeaderLease>();
   for (const [key, value] of entries) {

@@ -1,5 +1,4 @@
 /** `swarmctl node list|get|drain`. */
-import { ask } from "@swarm-mesh/bus";
 import {
   DrainOrder,
   isCapability,
@@ -78,15 +77,19 @@ export async function drainNode(call: Call<DrainFlags>): Promise<void> {
   });
 }
 
+/** A node's answer to the order. */
+const Accepted = z.looseObject({ draining: z.literal(true) });
+
 async function orderDrain(session: Session, id: string, deadlineMs: number): Promise<void> {
   const order = { deadlineMs, reason: "swarmctl node drain" };
   const subject = nodeSubject(id, "drain");
   const { timeoutMs } = session.target;
-  const answer = await ask(session.requester, subject, order, z.unknown(), { timeoutMs });
+  const answer = await session.client.askOnce(subject, order, Accepted, { timeoutMs });
   switch (answer.kind) {
     case "ok":
+      return;
     case "malformed":
-      return; // Any answer but a refusal says that it was heard.
+      throw new CliError(Exit.error, "malformed", `${id}: ${answer.problem}`);
     case "refused":
       throw new CliError(Exit.conflict, answer.error.code, `${id}: ${answer.error.message}`);
     case "no-responders":

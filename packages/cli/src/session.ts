@@ -1,6 +1,6 @@
 /** One command's connection: opened as the right user, closed whatever happens. */
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { openConnection, openManager, Requester } from "@swarm-mesh/bus";
+import { openConnection, openManager } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import { systemClock } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
@@ -13,7 +13,6 @@ import { type Audience, outputOf, resolveTarget, type Target } from "./target.ts
 export interface Session {
   readonly nc: NatsConnection;
   readonly client: MeshClient;
-  readonly requester: Requester;
   readonly target: Target;
   readonly format: Format;
   readonly paint: Paint;
@@ -35,7 +34,6 @@ export async function withSession<T>(
     return await work({
       nc,
       client: new MeshClient(nc, { inboxPrefix, deadlineMs: timeoutMs }),
-      requester: new Requester(nc, { inboxPrefix }),
       target,
       format,
       paint: painter(call.io.colour),

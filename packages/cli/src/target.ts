@@ -83,7 +83,7 @@ export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Au
 }
 
 /** The directory of the dev mesh: `MESH_DIR`, else `.mesh` here. */
-export function devDir(io: Surroundings): string {
+function devDir(io: Surroundings): string {
   return resolve(io.cwd, variable(io, "MESH_DIR") ?? ".mesh");
 }
 

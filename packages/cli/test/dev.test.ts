@@ -107,8 +107,8 @@ test("what to type next works as printed, wherever the directory is", () => {
   expect(here).toContain("ready after 1.2 s: nats://127.0.0.1:7, 1 service, 1 node;");
   expect(here).toContain("  npx swarmctl task submit echo '\"hi\"' --wait");
   expect(here).toContain("  kill -9 3 ");
-  const there = nextSteps({ ...shared, dir: "/tmp/a b", handles: ["x=cat"] });
-  expect(there).toContain("  MESH_DIR='../tmp/a b' npx swarmctl task submit x '\"hi\"' --wait");
+  const there = nextSteps({ ...shared, dir: "/srv/a b", handles: ["x=cat"] });
+  expect(there).toContain("  MESH_DIR='../srv/a b' npx swarmctl task submit x '\"hi\"' --wait");
   expect(there).not.toContain("kill -9");
 });
 

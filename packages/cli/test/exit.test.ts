@@ -23,6 +23,12 @@ test.each<[string, unknown, number, string]>([
   ["a wait that was too short", new WaitTimeoutError("t", 1, undefined), 5, "timeout"],
   ["a forbidden subject", new SubmitError("denied", "no"), 6, "denied"],
   ["a refused key", named("AuthorizationError"), 6, "error"],
+  [
+    "a forbidden request",
+    named("RequestError", { cause: named("PermissionViolationError") }),
+    6,
+    "error",
+  ],
   ["a client's time-out", named("TimeoutError"), 5, "error"],
   ["a missing stream", named("JetStreamApiError", { code: 10059 }), 3, "error"],
   ["another revision", named("JetStreamApiError", { code: 10071 }), 4, "error"],

@@ -235,6 +235,32 @@ export class MeshClient {
     return this.#require(await this.#ask(REGISTRY_FIND_SUBJECT, filter, NodeList, options)).nodes;
   }
 
+  /** One request, tried once. Rejects when it is forbidden, aborted, or the connection is closed. */
+  async askOnce<S extends z.ZodType>(
+    subject: string,
+    body: unknown,
+    schema: S,
+    options: CallOptions & { readonly timeoutMs: number },
+  ): Promise<Answer<z.infer<S>>> {
+    const { signal, timeoutMs } = options;
+    if (this.nc.isClosed()) throw new MeshClientError("closed", "the connection is closed");
+    const cut = latch<Answer<never>>();
+    const stopWatching = this.#denials.watch(subject, (message) =>
+      cut.reject(new MeshClientError("denied", `this user may not ask that: ${message}`)),
+    );
+    const release = onAbort(signal, () => cut.reject(new MeshClientError("aborted", "aborted")));
+    const lost = (): void => cut.resolve({ kind: "timeout" });
+    this.#onTheWay.add(lost);
+    try {
+      const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
+      return await Promise.race([answer, cut.promise]);
+    } finally {
+      stopWatching();
+      release();
+      this.#onTheWay.delete(lost);
+    }
+  }
+
   /** Closes the connection if {@link connectClient} opened it. What is on its way is not known. */
   async close(): Promise<void> {
     if (this.#owned) await this.nc.close();
@@ -269,7 +295,7 @@ export class MeshClient {
   /** One look at the record. Nobody there is no failure; no right to ask is. */
   async #peek(taskId: string, signal: AbortSignal): Promise<TaskRecord | undefined> {
     try {
-      const answer = await this.#askOnce(getSubject(taskId), {}, TaskRecord, {
+      const answer = await this.askOnce(getSubject(taskId), {}, TaskRecord, {
         timeoutMs: TRY_TIMEOUT_MS,
         signal,
       });
@@ -319,7 +345,7 @@ export class MeshClient {
       const remaining = deadline - this.#clock.elapsed();
       const timeoutMs = Math.max(1, Math.min(TRY_TIMEOUT_MS, remaining));
       const { signal } = options;
-      const answer = await this.#askOnce(subject, body, schema, { timeoutMs, signal });
+      const answer = await this.askOnce(subject, body, schema, { timeoutMs, signal });
       if (answer.kind === "ok") return answer;
       if (answer.kind === "malformed") {
         throw new MeshClientError("malformed", `${subject}: ${answer.problem}`);
@@ -333,32 +359,6 @@ export class MeshClient {
         throw new MeshClientError("unavailable", `${subject}: ${reasonOf(answer)}`);
       }
       await this.#clock.sleep(waitMs, signal);
-    }
-  }
-
-  /** One request; rejects when it is forbidden, aborted, or the connection is closed. */
-  async #askOnce<S extends z.ZodType>(
-    subject: string,
-    body: unknown,
-    schema: S,
-    options: { readonly timeoutMs: number; readonly signal: AbortSignal | undefined },
-  ): Promise<Answer<z.infer<S>>> {
-    const { signal, timeoutMs } = options;
-    if (this.nc.isClosed()) throw new MeshClientError("closed", "the connection is closed");
-    const cut = latch<Answer<never>>();
-    const stopWatching = this.#denials.watch(subject, (message) =>
-      cut.reject(new MeshClientError("denied", `this user may not ask that: ${message}`)),
-    );
-    const release = onAbort(signal, () => cut.reject(new MeshClientError("aborted", "aborted")));
-    const lost = (): void => cut.resolve({ kind: "timeout" });
-    this.#onTheWay.add(lost);
-    try {
-      const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
-      return await Promise.race([answer, cut.promise]);
-    } finally {
-      stopWatching();
-      release();
-      this.#onTheWay.delete(lost);
     }
   }
 }

@@ -27,7 +27,7 @@ export interface SubmitManyOptions {
 }
 
 /** The throughput of one connection is reached at about this many; half of it costs 40 %. */
-export const CONCURRENCY_DEFAULT = 512;
+const CONCURRENCY_DEFAULT = 512;
 const CONCURRENCY_MAX = 4_096;
 
 type Source = Iterator<SubmitItem> | AsyncIterator<SubmitItem>;

@@ -41,6 +41,11 @@ export interface DispatcherOptions {
   readonly localHost: string;
   /** Runs work that nobody waits for; a bug in it ends the term. */
   readonly spawn: (work: Promise<unknown>) => void;
+  /**
+   * Is everything that was in the old leader's hands in ours? Until then the slots that are in use
+   * are not all known, and new tasks wait.
+   */
+  readonly settled: () => boolean;
   /** The task is out of our hands. */
   readonly onLeft: (held: HeldTask) => void;
 }
@@ -54,8 +59,8 @@ export class Dispatcher {
 
   /** Gives the task to a node, or keeps it until one is free. */
   place(held: HeldTask): void {
-    const { backlog, config, spawn } = this.#options;
-    const slot = this.#slotFor(held, undefined);
+    const { backlog, config, settled, spawn } = this.#options;
+    const slot = settled() ? this.#slotFor(held, undefined) : undefined;
     if (slot !== undefined) {
       this.#start(held, slot);
       return;

@@ -47,6 +47,8 @@ import { Term } from "./term.ts";
 const SERVICE = "coordinator";
 const LEASE_KEY = leaderLeaseKey(SERVICE);
 const NODE_LEASE_PREFIX = "node.";
+/** How long a replica whose connection closed may take to say that it lives. */
+const ALIVE_TIMEOUT_MS = 500;
 
 export const coordinator: ServiceDefinition<typeof Config> = {
   name: SERVICE,
@@ -85,10 +87,8 @@ class Replica {
   /** The lease while this replica leads. */
   #lease: Lease | undefined;
   #epoch = 0;
-  /** A holder that closed its connection and did not answer. */
+  /** A replica that closed its connection and did not answer. */
   #dead: string | undefined;
-  /** Who led when the lease was last read. */
-  #leader: string | undefined;
 
   constructor(config: Config, deps: ServiceDeps) {
     this.#config = config;
@@ -161,18 +161,16 @@ class Replica {
   }
 
   async #attempt(signal: AbortSignal): Promise<void> {
+    // Only of use now: by the next attempt the one found dead may be back, and lead.
+    const dead = this.#dead;
+    this.#dead = undefined;
     const entry = await this.#leaseBucket.read(LEASE_KEY);
-    const decision = decideLease(entry, this.#deps.instance, this.#dead);
-    if (decision.kind === "follow") {
-      this.#leader = decision.leader.instance;
-      return;
-    }
+    const decision = decideLease(entry, this.#deps.instance, dead);
+    if (decision.kind === "follow") return;
     this.#epoch = 0;
     const lease = new Lease(this.#leaseOptions());
     const granted = await lease.grant(decision.expected);
     if (granted.kind !== "stored") return;
-    this.#dead = undefined;
-    this.#leader = this.#deps.instance;
     this.#epoch = granted.revision;
     this.#lease = lease;
     try {
@@ -238,20 +236,18 @@ class Replica {
     }
   }
 
-  /** A holder whose connection closed, and whom a ping does not find, is dead: its lease can go now. */
+  /** A replica whose connection closed, and whom a ping does not find, is dead: its lease can go. */
   async hearDisconnects(signal: AbortSignal): Promise<void> {
     const { nc, requester, log } = this.#deps;
     const onEvent = async (payload: Uint8Array): Promise<void> => {
       const event = decode(DisconnectEvent, payload);
-      const name = event.ok ? event.value.client.name : undefined;
-      if (this.#lease !== undefined || name !== `${SERVICE}/${this.#leader}`) return;
-      const instance = this.#leader;
-      if (instance === undefined) return;
+      const [service, instance] = (event.ok ? (event.value.client.name ?? "") : "").split("/");
+      if (this.#lease !== undefined || service !== SERVICE || instance === undefined) return;
       const reply = await requester.request(aliveSubject(SERVICE, instance), "", {
-        timeoutMs: 500,
+        timeoutMs: ALIVE_TIMEOUT_MS,
       });
       if (reply.kind === "message") return;
-      log.info({ holder: instance }, "leader's connection closed and nobody answers");
+      log.info({ replica: instance }, "its connection closed and nobody answers");
       this.#dead = instance;
       this.#wakeup.ring();
     };

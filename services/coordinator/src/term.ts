@@ -72,6 +72,7 @@ export class Term {
   readonly #lanes: Lanes;
   #tookOver = false;
   #examining = 0;
+  #settled = false;
 
   constructor(options: TermOptions) {
     this.#options = options;
@@ -82,7 +83,7 @@ export class Term {
       ...deps,
       inboxPrefix: "_INBOX_coordinator",
       onDelivery: (delivery) => this.#deliver(delivery),
-      onSettled: () => this.#replenishAll(),
+      onSettled: () => this.#settle(),
       onBug: (error) => this.#broken.reject(error),
     });
     const shared = { ...deps, config, epoch, fleet, records: this.#records };
@@ -91,13 +92,14 @@ export class Term {
       backlog: this.#backlog,
       localHost: hostname(),
       spawn: (work) => this.#spawn(work),
+      settled: () => this.#settled,
       onLeft: (held) => this.#forget(held),
     });
     this.#settlement = new Settlement({
       ...shared,
       dispatcher: this.#dispatcher,
       tasks: this.#tasks,
-      settled: () => this.#settled(),
+      settled: () => this.#settled,
     });
   }
 
@@ -135,14 +137,22 @@ export class Term {
     await this.#lanes.takeOver();
     await this.#openLanes([...fleet.capabilities()]);
     this.#tookOver = true;
-    this.#replenishAll();
+    this.#settle();
     deps.log.info({ unsettled: this.#lanes.unsettled }, "took over");
     await aborted(signal);
   }
 
-  /** Is everything that was in the old leader's hands in ours, and its record read? */
-  #settled(): boolean {
-    return this.#tookOver && this.#lanes.unsettled === 0 && this.#examining === 0;
+  /**
+   * Once everything that was in the old leader's hands is in ours and its record read, the slots in
+   * use are known: those who waited for it may go on.
+   */
+  #settle(): void {
+    if (this.#settled || !this.#tookOver) return;
+    if (this.#lanes.unsettled > 0 || this.#examining > 0) return;
+    this.#settled = true;
+    this.#options.deps.log.info({ tasks: this.#tasks.size }, "settled");
+    this.#dispatcher.pump([...this.#options.fleet.capabilities()]);
+    this.#replenishAll();
   }
 
   #deliver(delivery: Delivery): void {
@@ -161,7 +171,12 @@ export class Term {
     } else if (delivery.examine) {
       this.#examining++;
       const examined = held.exclusive(() => this.#dispatcher.examine(held));
-      this.#spawn(examined.finally(() => this.#examining--));
+      this.#spawn(
+        examined.finally(() => {
+          this.#examining--;
+          this.#settle();
+        }),
+      );
     } else {
       this.#dispatcher.place(held);
     }
@@ -199,7 +214,7 @@ export class Term {
   }
 
   #onFree(capabilities: readonly string[]): void {
-    if (this.#backlog.size > 0) this.#dispatcher.pump(capabilities);
+    if (this.#backlog.size > 0 && this.#settled) this.#dispatcher.pump(capabilities);
     for (const capability of capabilities) this.#touch(capability);
   }
 
@@ -217,7 +232,7 @@ export class Term {
     const { fleet, trusted } = this.#options;
     const capabilities = [...this.#dirty];
     this.#dirty.clear();
-    if (this.#ended.signal.aborted || !this.#tookOver || !trusted()) return;
+    if (this.#ended.signal.aborted || !this.#settled || !trusted()) return;
     for (const capability of capabilities) {
       if (this.#lanes.has(capability)) {
         const room = Math.min(fleet.free(capability), RUNNING_MAX - this.#tasks.size);

@@ -30,7 +30,7 @@ export const Config = ProcessConfig.extend({
   massLossShare: z.coerce.number().gt(0).max(1).default(0.5),
   /** The brake does not act below this many nodes. Default 3: of two nodes, one is half. */
   massLossMin: Count.min(1).max(10_000).default(3),
-  /** For how long a failed node counts for the brake. Default 5 s. */
+  /** For how long a failed node that has not come back counts for the brake. Default 5 s. */
   massLossWindowMs: Milliseconds.min(0).max(600_000).default(5_000),
   /**
    * After this monitor's own link came up, a node that was not heard renewing since then is not

@@ -95,7 +95,8 @@ export class Liveness {
   readonly #renewed = new Map<string, number>();
   readonly #asked = new Map<number, string>();
   readonly #writing = new Set<string>();
-  #failedAt: number[] = [];
+  /** Nodes that failed and have not come back, and when. */
+  readonly #failedAt = new Map<string, number>();
   #linkUp = true;
   #linkUpAt: number;
   #serial = 0;
@@ -110,12 +111,13 @@ export class Liveness {
   heardRecord(id: string, record: RecordSeen | undefined, now: number): void {
     const known = this.#nodes.get(id);
     if (record === undefined || !LIVING.has(record.state)) {
-      if (known !== undefined && record?.state === "FAILED") this.#failedAt.push(now);
+      if (known !== undefined && record?.state === "FAILED") this.#failedAt.set(id, now);
       this.#nodes.delete(id);
       // A joining node may have renewed already; one that is gone will not again.
       if (record?.state !== "JOINING") this.#renewed.delete(id);
       return;
     }
+    this.#failedAt.delete(id);
     if (known?.incarnation === record.incarnation) {
       if (known.revision !== record.revision) known.busyUntil = now;
       known.state = record.state;
@@ -202,7 +204,9 @@ export class Liveness {
   /** What to do now. To be called only while the views of both buckets are current. */
   judge(now: number): Judgement {
     if (!this.#linkUp) return { commands: [], nextAtMs: undefined, brake: undefined };
-    this.#failedAt = this.#failedAt.filter((at) => now - at < this.#limits.massLossWindowMs);
+    for (const [id, at] of this.#failedAt) {
+      if (now - at >= this.#limits.massLossWindowMs) this.#failedAt.delete(id);
+    }
     for (const [id, node] of this.#nodes) this.#reviewLease(id, node, now);
     const brake = this.#brake();
     const storeIsSlow = this.#isMany(this.#overdueCount(now));
@@ -323,7 +327,7 @@ export class Liveness {
 
   /** Are too many nodes suspect, or just failed, for each to be judged on its own? */
   #brake(): Brake | undefined {
-    const failedCount = this.#failedAt.length;
+    const failedCount = this.#failedAt.size;
     let suspectCount = 0;
     for (const { inquiry } of this.#nodes.values()) {
       if (inquiry !== undefined && !inquiry.answered) suspectCount++;
@@ -334,7 +338,7 @@ export class Liveness {
 
   #isMany(count: number): boolean {
     const { massLossMin, massLossShare } = this.#limits;
-    const all = this.#nodes.size + this.#failedAt.length;
+    const all = this.#nodes.size + this.#failedAt.size;
     return count >= massLossMin && count > massLossShare * all;
   }
 

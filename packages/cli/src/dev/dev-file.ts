@@ -4,13 +4,12 @@ import { join } from "node:path";
 import { decode } from "@swarm-mesh/protocol";
 import { z } from "zod";
 
-export const DevProcess = z.object({
+const DevProcess = z.object({
   /** `coordinator-1`, `n1`, `nats-server`. */
   name: z.string(),
   kind: z.string(),
   pid: z.int().positive(),
 });
-export type DevProcess = z.infer<typeof DevProcess>;
 
 export const DevFile = z.object({
   url: z.string(),
