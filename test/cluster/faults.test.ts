@@ -36,7 +36,6 @@ describe("a node is killed", () => {
         const start = history.traces().find((line) => line.id === id && line.attempt === 2);
         expect(start?.from, "goes on from its checkpoint").toBeGreaterThan(0);
         figures.push((start?.at ?? Number.NaN) - killedAt);
-        if ((figures.at(-1) ?? 0) > 800) process.stdout.write(`SLOW ${JSON.stringify(history.records.get(id))} ${killedAt}\n${history.mesh.log}\n`);
       }
       await history.settle();
       await history.mesh.startNode(victim);

@@ -21,10 +21,10 @@ export async function ask<S extends z.ZodType>(
 ): Promise<Answer<z.infer<S>>> {
   const reply = await requester.request(subject, encode(body ?? {}), options);
   if (reply.kind !== "message") return reply;
-  const refusal = decode(Refusal, reply.message.data);
-  if (refusal.ok) return { kind: "refused", error: refusal.value.error };
   const answer = decode(schema, reply.message.data);
-  return answer.ok
-    ? { kind: "ok", value: answer.value }
+  if (answer.ok) return { kind: "ok", value: answer.value };
+  const refusal = decode(Refusal, reply.message.data);
+  return refusal.ok
+    ? { kind: "refused", error: refusal.value.error }
     : { kind: "malformed", problem: answer.problem };
 }

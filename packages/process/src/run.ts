@@ -58,6 +58,8 @@ export async function runService<S extends z.ZodObject>(
   options: { readonly configFile?: string | undefined } = {},
 ): Promise<never> {
   const stop = stopOnSignals();
+  // Whoever read our log is gone: that is no reason to stop working.
+  process.stdout.on("error", () => undefined);
   try {
     await startService(definition, options.configFile, stop);
     process.exit(0);

@@ -47,7 +47,7 @@ import { Term } from "./term.ts";
 const SERVICE = "coordinator";
 const LEASE_KEY = leaderLeaseKey(SERVICE);
 const NODE_LEASE_PREFIX = "node.";
-/** How long a replica whose connection closed may take to say that it lives. */
+/** How long the lease's holder may take to say that it lives. */
 const ALIVE_TIMEOUT_MS = 500;
 
 export const coordinator: ServiceDefinition<typeof Config> = {
@@ -66,6 +66,7 @@ async function runCoordinator(
   await together(signal, [
     (inner) => replica.watch(inner),
     (inner) => replica.stand(inner),
+    (inner) => replica.sayAlive(inner),
     (inner) => replica.hearDisconnects(inner),
     (inner) => replica.followLink(inner),
     (inner) => replica.serve(inner),
@@ -87,8 +88,6 @@ class Replica {
   /** The lease while this replica leads. */
   #lease: Lease | undefined;
   #epoch = 0;
-  /** A replica that closed its connection and did not answer. */
-  #dead: string | undefined;
 
   constructor(config: Config, deps: ServiceDeps) {
     this.#config = config;
@@ -161,11 +160,12 @@ class Replica {
   }
 
   async #attempt(signal: AbortSignal): Promise<void> {
-    // Only of use now: by the next attempt the one found dead may be back, and lead.
-    const dead = this.#dead;
-    this.#dead = undefined;
+    const { instance } = this.#deps;
     const entry = await this.#leaseBucket.read(LEASE_KEY);
-    const decision = decideLease(entry, this.#deps.instance, dead);
+    let decision = decideLease(entry, instance, undefined);
+    if (decision.kind === "follow" && (await this.#isDead(decision.leader.instance))) {
+      decision = decideLease(entry, instance, decision.leader.instance);
+    }
     if (decision.kind === "follow") return;
     this.#epoch = 0;
     const lease = new Lease(this.#leaseOptions());
@@ -200,10 +200,6 @@ class Replica {
       await Promise.all([
         term.run(either).finally(() => ended.abort()),
         this.#keep(lease, either).finally(() => ended.abort()),
-        answer(this.#deps.nc, aliveSubject(SERVICE, this.#deps.instance), () => ({ epoch }), {
-          log,
-          signal: either,
-        }),
       ]);
     } finally {
       ended.abort();
@@ -236,24 +232,42 @@ class Replica {
     }
   }
 
-  /** A replica whose connection closed, and whom a ping does not find, is dead: its lease can go. */
-  async hearDisconnects(signal: AbortSignal): Promise<void> {
-    const { nc, requester, log } = this.#deps;
-    const onEvent = async (payload: Uint8Array): Promise<void> => {
-      const event = decode(DisconnectEvent, payload);
-      const [service, instance] = (event.ok ? (event.value.client.name ?? "") : "").split("/");
-      if (this.#lease !== undefined || service !== SERVICE || instance === undefined) return;
-      const reply = await requester.request(aliveSubject(SERVICE, instance), "", {
-        timeoutMs: ALIVE_TIMEOUT_MS,
-      });
-      if (reply.kind === "message") return;
-      log.info({ replica: instance }, "its connection closed and nobody answers");
-      this.#dead = instance;
-      this.#wakeup.ring();
-    };
-    await listen(nc, disconnectEventSubject("MESH"), (message) => void onEvent(message.data), {
+  /** Says that this process lives, leading or not. */
+  sayAlive(signal: AbortSignal): Promise<void> {
+    const { nc, instance, log } = this.#deps;
+    return answer(nc, aliveSubject(SERVICE, instance), () => ({ epoch: this.#epoch }), {
+      log,
       signal,
     });
+  }
+
+  /**
+   * Is nobody there by this name? A process that is frozen still has its subscription: it is for its
+   * lease to run out.
+   */
+  async #isDead(instance: string): Promise<boolean> {
+    const { requester, log } = this.#deps;
+    const reply = await requester.request(aliveSubject(SERVICE, instance), "", {
+      timeoutMs: ALIVE_TIMEOUT_MS,
+    });
+    const dead = reply.kind === "no-responders";
+    if (dead) log.info({ holder: instance }, "the lease's holder is gone");
+    return dead;
+  }
+
+  /** A replica's connection closed: look at once whether it led. */
+  hearDisconnects(signal: AbortSignal): Promise<void> {
+    const onEvent = (payload: Uint8Array): void => {
+      const event = decode(DisconnectEvent, payload);
+      const name = event.ok ? (event.value.client.name ?? "") : "";
+      if (this.#lease === undefined && name.startsWith(`${SERVICE}/`)) this.#wakeup.ring();
+    };
+    return listen(
+      this.#deps.nc,
+      disconnectEventSubject("MESH"),
+      (message) => onEvent(message.data),
+      { signal },
+    );
   }
 
   /** A leader whose link was down may have been replaced: it stops, and stands again. */
