@@ -7,15 +7,36 @@ export default defineConfig({
   ssr: { resolve: { conditions: [...conditions, "node"] } },
   test: {
     globalSetup: ["test/find-nats-server.ts"],
+    coverage: {
+      include: ["packages/*/src/**/*.ts", "services/*/src/**/*.ts"],
+      // Ten lines that start a process, and what only tests use.
+      exclude: ["services/*/src/main.ts", "packages/testkit/**"],
+      reporter: ["text", "json-summary"],
+      thresholds: { lines: 80, perFile: false },
+    },
     projects: [
       {
         extends: true,
         test: {
-          // Fast tests: decisions, parsers and one real nats-server a test.
+          // Decisions, parsers and the rules of the house: no server, no process.
           name: "unit",
           include: ["{packages,services}/*/test/**/*.test.ts", "test/*.test.ts"],
+          exclude: ["**/*.live.test.ts"],
           isolate: false,
           pool: "threads",
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          // One part of the mesh against a real nats-server of the test's own. They mostly wait.
+          name: "live",
+          include: ["{packages,services}/*/test/**/*.live.test.ts"],
+          pool: "threads",
+          maxWorkers: 6,
+          testTimeout: 20_000,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -26,8 +47,9 @@ export default defineConfig({
           include: ["test/cluster/**/*.test.ts"],
           pool: "forks",
           maxWorkers: 1,
-          testTimeout: 120_000,
+          testTimeout: 180_000,
           hookTimeout: 120_000,
+          sequence: { groupOrder: 3 },
         },
       },
     ],
