@@ -1,4 +1,5 @@
-export { ConfigError, type ConfigSource, loadConfig, ProcessConfig, variableOf } from "./config.ts";
+export { ConfigError, type ConfigSource, loadConfig, ProcessConfig } from "./config.ts";
 export { createLogger, type Logger } from "./logger.ts";
+export { mainOf } from "./main-of.ts";
 export { runService, type ServiceDefinition, type ServiceDeps } from "./run.ts";
 export { readSeed } from "./seed.ts";

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { ConfigError, loadConfig, ProcessConfig, readSeed, variableOf } from "../src/mod.ts";
+import { variableOf } from "../src/config.ts";
+import { ConfigError, loadConfig, ProcessConfig, readSeed } from "../src/mod.ts";
 
 const Config = ProcessConfig.extend({
   leaseTtlMs: z.coerce.number().int().min(1_000).default(6_000),

@@ -1,7 +1,5 @@
 #!/usr/bin/env node
-import { parseArgs } from "node:util";
-import { runService } from "@swarm-mesh/process";
+import { mainOf } from "@swarm-mesh/process";
 import { coordinator } from "./service.ts";
 
-const { values } = parseArgs({ options: { config: { type: "string" } } });
-await runService(coordinator, { configFile: values.config });
+await mainOf(coordinator, "Routes tasks to nodes and keeps their records; one replica leads.");

@@ -1,23 +1,5 @@
 #!/usr/bin/env node
-/** `mesh-registry [--config FILE]`: the registry as a process of its own. */
-import { parseArgs } from "node:util";
-import { runService, variableOf } from "@swarm-mesh/process";
+import { mainOf } from "@swarm-mesh/process";
 import { registry } from "./service.ts";
 
-const USAGE = `Usage: mesh-registry [--config FILE]
-
-Registers nodes and tells who is there. Reads FILE (YAML or JSON), then the environment:
-  ${Object.keys(registry.config.shape).map(variableOf).join("\n  ")}
-NATS_URL and NATS_NKEY are read as well. What each means: docs/configuration.md
-`;
-
-try {
-  const { values } = parseArgs({
-    options: { config: { type: "string" }, help: { type: "boolean", short: "h" } },
-  });
-  if (values.help === true) process.stdout.write(USAGE);
-  else await runService(registry, { configFile: values.config });
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
-  process.exit(2);
-}
+await mainOf(registry, "Knows the nodes: lets them join and leave, and keeps their records.");
