@@ -3,6 +3,7 @@ import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nat
 import { type BucketSpec, kvSubject } from "@swarm-mesh/protocol";
 import { headers, type MsgHdrs, type NatsConnection, type Payload } from "nats";
 import type { Requester, Stored } from "./requester.ts";
+import { goodHeaders } from "./sent-headers.ts";
 
 /** A stored value, or the marker that says it is gone. */
 export interface Entry {
@@ -54,11 +55,11 @@ export class Bucket {
         last_by_subj: kvSubject(this.spec.name, key),
       });
       if (message === null) return undefined;
-      const gone = isMarker(message.header);
+      const headers = goodHeaders(() => message.header);
       return {
         revision: message.seq,
-        value: gone ? undefined : message.data,
-        headers: message.header,
+        value: isMarker(headers) ? undefined : message.data,
+        headers,
       };
     } catch (error) {
       if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;

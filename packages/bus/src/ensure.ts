@@ -112,7 +112,9 @@ function streamConfig(spec: StreamSpec, replicas: number): Wanted {
     max_msg_size: spec.maxMsgBytes,
     duplicate_window: nanos(spec.duplicateWindowMs),
     allow_direct: true,
-    ...(spec.schedules ? { allow_msg_schedules: true, allow_msg_ttl: true } : {}),
+    // A submit must not be able to ask that it vanish, so no message has a TTL.
+    allow_msg_ttl: false,
+    ...(spec.schedules ? { allow_msg_schedules: true } : {}),
   };
 }
 

@@ -17,6 +17,7 @@ export {
   type SendOptions,
   type Stored,
 } from "./requester.ts";
+export { goodHeaders, sentHeaders } from "./sent-headers.ts";
 export {
   answer,
   answering,

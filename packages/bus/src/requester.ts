@@ -6,6 +6,7 @@
  */
 import { type Clock, systemClock } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type MsgHdrs, type NatsConnection, type Payload } from "nats";
+import { goodHeaders } from "./sent-headers.ts";
 
 /** What became of a request. */
 export type Reply =
@@ -85,11 +86,17 @@ export class Requester {
     const deadline = this.#clock.elapsed() + (options.timeoutMs ?? REQUEST_TIMEOUT_MS);
     this.#pending.set(token, { deadline, onReply });
     const reply = `${this.#inbox}.${token}`;
-    this.#nc.publish(
-      subject,
-      payload,
-      options.headers === undefined ? { reply } : { reply, headers: options.headers },
-    );
+    try {
+      this.#nc.publish(
+        subject,
+        payload,
+        options.headers === undefined ? { reply } : { reply, headers: options.headers },
+      );
+    } catch (error) {
+      // Closed, or larger than the server takes: the caller hears of it here and only here.
+      this.#pending.delete(token);
+      throw error;
+    }
   }
 
   /** {@link send} as a promise. Never rejects but on a closed connection. */
@@ -117,7 +124,7 @@ export class Requester {
     const pending = this.#pending.get(token);
     if (pending === undefined) return;
     this.#pending.delete(token);
-    const nobody = message.data.length === 0 && message.headers?.code === 503;
+    const nobody = message.data.length === 0 && goodHeaders(() => message.headers)?.code === 503;
     pending.onReply(nobody ? NO_RESPONDERS : { kind: "message", message });
   }
 

@@ -8,7 +8,7 @@
  */
 
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { Kvm } from "@nats-io/kv";
+import { Kvm, type KvWatchEntry } from "@nats-io/kv";
 import type { BucketSpec, Decoded } from "@swarm-mesh/protocol";
 import { type Clock, type Log, ticks, together } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
@@ -121,8 +121,7 @@ export class BucketView<T> {
     try {
       for await (const entry of entries) {
         if (signal.aborted) return;
-        const value = entry.operation === "PUT" && entry.length > 0 ? entry.value : undefined;
-        this.#apply(entry.key, value, entry.revision);
+        this.#apply(entry.key, putValue(entry), entry.revision);
         if (!this.#current && (entry.delta === 0 || entry.revision >= target)) {
           this.#caughtUp(target);
         }
@@ -188,5 +187,17 @@ export class BucketView<T> {
     const { log, bucket } = this.#options;
     log.info({ bucket: bucket.name, reason }, "watch started again");
     this.#restart.abort();
+  }
+}
+
+/** The entry's value; `undefined` for one that says that the key is gone. */
+function putValue(entry: KvWatchEntry): Uint8Array | undefined {
+  const { value } = entry;
+  if (value.length === 0) return undefined;
+  try {
+    return entry.operation === "PUT" ? value : undefined;
+  } catch {
+    // Headers nobody can read: the server's own markers have none such, so someone put it there.
+    return value;
   }
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { encode, LEASES_BUCKET } from "@swarm-mesh/protocol";
 import { type LogFields, latch, silentLog } from "@swarm-mesh/runtime";
 import { type Deps, ManualClock, test } from "@swarm-mesh/testkit";
-import type { Msg } from "nats";
+import { headers, type Msg } from "nats";
 import { describe, expect } from "vitest";
 import { z } from "zod";
 import {
@@ -29,6 +29,28 @@ describe("a request", () => {
     const reply = await deps.requester.request("echo", "hello");
     expect(reply.kind === "message" && reply.message.string()).toBe("hello");
     expect(await deps.requester.request("nobody", "")).toEqual({ kind: "no-responders" });
+    expect(deps.requester.pending).toBe(0);
+  });
+
+  test("answered with headers nobody can read does not make the connection deaf", async ({
+    deps,
+  }) => {
+    deps.nc.subscribe("hostile", {
+      callback: (_, message) => {
+        const h = headers();
+        (h as unknown as { headers: Map<string, string[]> }).headers.set("bad name", ["x"]);
+        message.respond("", { headers: h });
+      },
+    });
+    expect((await deps.requester.request("hostile", "")).kind).toBe("message");
+    expect((await deps.requester.request("nobody", "")).kind).toBe("no-responders");
+  });
+
+  test("larger than the server takes is refused here, and nothing of it is kept", async ({
+    deps,
+  }) => {
+    const tooLarge = new Uint8Array(1024 * 1024 + 1);
+    await expect(deps.requester.request("echo", tooLarge)).rejects.toThrow("max_payload");
     expect(deps.requester.pending).toBe(0);
   });
 

@@ -109,6 +109,23 @@ describe("a bucket", () => {
   });
 });
 
+describe("a view of what anyone may have written", () => {
+  test("goes on behind an entry with headers nobody can read", async ({ deps, run }) => {
+    const { view } = watching(deps, run);
+    await until(() => view.current);
+    for (const value of [encode({ n: 1 }), ""]) {
+      const h = headers();
+      (h as unknown as { headers: Map<string, string[]> }).headers.set("bad name", ["x"]);
+      await deps.requester.stored("$KV.mesh_leases.a", value, { headers: h });
+      const bucket = new Bucket(LEASES_BUCKET, deps.manager, deps.requester);
+      expect((await bucket.read("a"))?.value).toEqual(new TextEncoder().encode(value));
+    }
+    await deps.requester.stored("$KV.mesh_leases.b", encode({ n: 2 }));
+    await until(() => view.get("b") !== undefined);
+    expect(view.get("a")).toBeUndefined();
+  });
+});
+
 describe("a view", () => {
   test("follows every change, deletions and expiries too", async ({ deps, run }) => {
     const { view, seen } = watching(deps, run);

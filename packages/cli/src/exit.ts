@@ -42,6 +42,7 @@ const STATUS_OF_CODE: Readonly<Record<string, ExitStatus>> = {
   bad_capability: Exit.usage,
   bad_header: Exit.usage,
   bad_config: Exit.usage,
+  "bad-key": Exit.usage,
   payload_too_large: Exit.usage,
   not_found: Exit.notFound,
   conflict: Exit.conflict,

@@ -5,6 +5,7 @@ import {
   WaitTimeoutError,
 } from "@swarm-mesh/client";
 import { wireError } from "@swarm-mesh/protocol";
+import { ServerError } from "@swarm-mesh/server";
 import { expect, test } from "vitest";
 import { CliError, Exit, endingOf, usageError } from "../src/exit.ts";
 
@@ -15,6 +16,7 @@ function named(name: string, fields: object = {}): Error {
 test.each<[string, unknown, number, string]>([
   ["an error of our own", new CliError(Exit.conflict, "conflict", "taken"), 4, "conflict"],
   ["a bad flag", usageError("--slots"), 2, "usage"],
+  ["a seed that others may read", new ServerError("bad-key", "chmod"), 2, "bad-key"],
   ["a bad capability", new SubmitError("bad_capability", "no"), 2, "bad_capability"],
   ["a large body", new SubmitError("payload_too_large", "no"), 2, "payload_too_large"],
   ["an unknown task", new RefusedRequestError(wireError("not_found", "no")), 3, "not_found"],

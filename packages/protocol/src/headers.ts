@@ -195,7 +195,9 @@ function parseRequires(text: string): Labels | undefined | "bad" {
   const pairs = text.split(",").map((pair) => pair.trim().split("="));
   if (pairs.some((pair) => pair.length !== 2)) return "bad";
   const parsed = Labels.safeParse(Object.fromEntries(pairs));
-  return parsed.success ? parsed.data : "bad";
+  // A label said twice contradicts itself, and one named `__proto__` would be lost on the way.
+  const all = parsed.success && Object.keys(parsed.data).length === pairs.length;
+  return all ? parsed.data : "bad";
 }
 
 function isStrategy(text: string): text is Strategy {

@@ -6,6 +6,8 @@ export const PAYLOAD_MAX_BYTES = 1024 * 1024;
 export const SUBMIT_MAX_BYTES = PAYLOAD_MAX_BYTES + 64 * 1024;
 /** A result, as JSON. Beyond it the task fails with `payload_too_large`. */
 export const RESULT_MAX_BYTES = 1024 * 1024;
+/** What a handler reports as progress, as JSON. Beyond it the report is dropped. */
+export const PROGRESS_MAX_BYTES = 64 * 1024;
 /** A checkpoint. Beyond it the node refuses to save it; larger state goes by reference. */
 export const CHECKPOINT_MAX_BYTES = 512 * 1024;
 /** Capabilities one node may offer; a registration with more is refused. */

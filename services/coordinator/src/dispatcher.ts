@@ -39,8 +39,8 @@ export interface DispatcherOptions {
   readonly backlog: Backlog<HeldTask>;
   readonly epoch: number;
   readonly localHost: string;
-  /** Runs work that nobody waits for; a bug in it ends the term. */
-  readonly spawn: (work: Promise<unknown>) => void;
+  /** Runs work on a task that nobody waits for; when it fails the task is set aside. */
+  readonly spawn: (held: HeldTask, work: Promise<unknown>) => void;
   /**
    * Is everything that was in the old leader's hands in ours? Until then the slots that are in use
    * are not all known, and new tasks wait.
@@ -66,7 +66,10 @@ export class Dispatcher {
       return;
     }
     if (held.requires !== undefined && backlog.apart >= config.apartMax) {
-      spawn(held.exclusive(() => this.#putBack(held, config.apartDelayMs)));
+      spawn(
+        held,
+        held.exclusive(() => this.#putBack(held, config.apartDelayMs)),
+      );
       return;
     }
     if (held.payloadBytes > KEPT_PAYLOAD_MAX_BYTES) held.payload = undefined;
@@ -124,7 +127,8 @@ export class Dispatcher {
   async move(held: HeldTask, reason: MoveReason): Promise<void> {
     const { records, epoch, log } = this.#options;
     const record = held.record;
-    if (record === undefined || held.gone) return;
+    // A task that was cancelled while someone asked for this stays where it is.
+    if (record?.status !== "running" || held.gone) return;
     this.#releaseSlot(held);
     const left = moved(record, reason, { epoch, at: records.now() });
     log.info({ taskId: held.id, attempt: record.attempt, from: record.node, reason }, "task moved");
@@ -149,7 +153,7 @@ export class Dispatcher {
 
   /** Sends the current try once more: a node that has it takes it as a question. Inside `exclusive`. */
   async question(held: HeldTask): Promise<void> {
-    if (held.phase !== "running") return;
+    if (!held.underWay) return;
     held.accepted = false;
     await this.#send(held);
   }
@@ -173,7 +177,10 @@ export class Dispatcher {
 
   #start(held: HeldTask, slot: Slot): void {
     held.phase = "starting";
-    this.#options.spawn(held.exclusive(() => this.#begin(held, slot)));
+    this.#options.spawn(
+      held,
+      held.exclusive(() => this.#begin(held, slot)),
+    );
   }
 
   /** Writes the record of the next try, then sends it. */
@@ -190,13 +197,13 @@ export class Dispatcher {
       at: records.now(),
     });
     held.phase = "starting";
+    held.slot = slot;
     if (!(await records.write(held, next))) {
-      fleet.release(slot);
+      this.#releaseSlot(held);
       held.phase = "waiting";
       await this.examine(held);
       return;
     }
-    held.slot = slot;
     held.phase = "running";
     held.orphanSinceMs = undefined;
     held.accepted = false;
@@ -205,7 +212,7 @@ export class Dispatcher {
   }
 
   async #send(held: HeldTask): Promise<void> {
-    const { records, requester, config, clock, spawn } = this.#options;
+    const { records, requester, config, clock } = this.#options;
     const record = held.record;
     if (record === undefined || record.node === null) return;
     const saved = record.attempt > 1 ? await records.checkpoint(record) : undefined;
@@ -222,8 +229,8 @@ export class Dispatcher {
       nodeSubject(record.node, "task"),
       payload,
       (reply) => {
-        if (held.phase === "running" && held.record?.attempt === attempt && !held.accepted) {
-          this.#onReply(held, reply, spawn);
+        if (held.underWay && held.record?.attempt === attempt && !held.accepted) {
+          this.#onReply(held, reply);
         }
       },
       { headers: this.#dispatchHeaders(held, saved), timeoutMs: config.acceptTimeoutMs },
@@ -243,15 +250,16 @@ export class Dispatcher {
     return h;
   }
 
-  #onReply(held: HeldTask, reply: Reply, spawn: (work: Promise<unknown>) => void): void {
-    const { fleet, clock, config } = this.#options;
+  #onReply(held: HeldTask, reply: Reply): void {
+    const { fleet, clock, config, spawn } = this.#options;
     const node = held.record?.node ?? "";
     const attempt = held.record?.attempt;
     const away = (reason: MoveReason): void => {
       fleet.shun(node, clock.elapsed() + config.shunMs);
       spawn(
+        held,
         held.exclusive(async () => {
-          if (held.phase !== "running" || held.record?.attempt !== attempt) return;
+          if (!held.underWay || held.record?.attempt !== attempt) return;
           await this.move(held, reason);
         }),
       );
@@ -262,7 +270,10 @@ export class Dispatcher {
     }
     if (reply.kind === "timeout") {
       // Asked again for as long as the node lives; whether it does is for the health monitor to say.
-      spawn(held.exclusive(() => this.question(held)));
+      spawn(
+        held,
+        held.exclusive(() => this.question(held)),
+      );
       return;
     }
     if (decode(DispatchAnswer, reply.message.data).ok) {
@@ -286,7 +297,7 @@ export class Dispatcher {
       return;
     }
     if (!(await records.write(held, adopted(record, epoch)))) return this.examine(held);
-    held.slot = fleet.occupy(record.node, held.capability);
+    held.slot = fleet.occupy(record.node, record.incarnation ?? 0, held.capability);
     held.phase = "running";
     held.accepted = false;
     held.sends = 0;
@@ -314,6 +325,17 @@ export class Dispatcher {
     this.#releaseSlot(held);
     held.phase = "left";
     this.#options.records.acknowledge(held.ack);
+    this.#options.onLeft(held);
+  }
+
+  /**
+   * Forgets the task without acknowledging its message, which comes again after the ack-wait; then
+   * its record says how far it got.
+   */
+  setAside(held: HeldTask): void {
+    if (held.gone) return;
+    this.#releaseSlot(held);
+    held.phase = "left";
     this.#options.onLeft(held);
   }
 

@@ -135,10 +135,16 @@ export class Fleet {
     };
   }
 
-  /** Notes that a task under way holds a slot of its node; `undefined` when the node is not there. */
-  occupy(nodeId: string, capability: string): Slot | undefined {
+  /**
+   * Notes that a task under way holds a slot of its node, which may be one that is given nothing
+   * now; `undefined` when that life of the node is not there.
+   */
+  occupy(nodeId: string, incarnation: number, capability: string): Slot | undefined {
     const node = this.#nodes.get(nodeId);
-    const seat = node?.seats.find((one) => one.capabilities.includes(capability));
+    if (node === undefined || node.record.incarnation !== incarnation) return undefined;
+    this.#refreshSeats(node);
+    const able = node.seats.filter((one) => one.capabilities.includes(capability));
+    const seat = able.find((one) => one.used < one.slots) ?? able[0];
     return seat === undefined ? undefined : this.take(seat);
   }
 
@@ -176,10 +182,7 @@ export class Fleet {
     const routable = isRoutable(node);
     if (node.seated && (!routable || node.seatsOf !== node.record.incarnation)) this.#unseat(node);
     if (!routable || node.seated) return;
-    if (node.seatsOf !== node.record.incarnation) {
-      node.seats = seatsOf(node);
-      node.seatsOf = node.record.incarnation;
-    }
+    this.#refreshSeats(node);
     for (const seat of node.seats) {
       for (const capability of seat.capabilities) {
         const seats = this.#candidates.get(capability) ?? [];
@@ -189,6 +192,14 @@ export class Fleet {
     }
     node.seated = true;
     this.#onFree(node.record.capabilities);
+  }
+
+  /** A new life of a node has new seats, all free. */
+  #refreshSeats(node: FleetNode): void {
+    if (node.seatsOf === node.record.incarnation) return;
+    this.#unseat(node);
+    node.seats = seatsOf(node);
+    node.seatsOf = node.record.incarnation;
   }
 
   #unseat(node: FleetNode): void {

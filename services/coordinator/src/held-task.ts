@@ -5,9 +5,11 @@
  * node has it, and fetched again from the stream when it is needed once more.
  */
 import {
+  delayedSubject,
   Header,
   isBadHeader,
   isCapability,
+  isTaskId,
   type Labels,
   Lane,
   PAYLOAD_MAX_BYTES,
@@ -29,7 +31,7 @@ import type { Submission } from "./lifecycle.ts";
 /** A message of the task stream, as it was delivered or read. */
 export interface Delivery {
   readonly subject: string;
-  readonly headers: MsgHdrs | undefined;
+  readonly headers: MsgHdrs | undefined | "malformed";
   readonly payload: Uint8Array;
   /** Its sequence in the stream. */
   readonly seq: number;
@@ -100,6 +102,11 @@ export class HeldTask implements Waiting, Submission {
     return this.phase === "left";
   }
 
+  /** Has a node the current try? Not when the record is final and only the node's answer is awaited. */
+  get underWay(): boolean {
+    return this.phase === "running" && this.record?.status === "running";
+  }
+
   /** Runs `work` when all earlier work on this task is done: one write of its record at a time. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#tail === undefined ? work() : this.#tail.then(work);
@@ -121,6 +128,8 @@ export interface ParsedTask extends Submission {
   readonly retryAttempt: number | undefined;
   /** Why it can never run; the record and the dead letter say so. */
   readonly problem: WireError | undefined;
+  /** A retry that is not the control plane's: a client had the server schedule it. */
+  readonly forged: boolean;
 }
 
 /** Reads a message of the task stream. A bad one still gets an id, so that it can be answered. */
@@ -130,7 +139,7 @@ export function parseTask(delivery: Delivery): ParsedTask {
 }
 
 function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask {
-  const { headers } = delivery;
+  const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const capability = tokens[3] ?? "";
   const lane = Lane.safeParse(tokens[4] ?? "normal");
   const wanted = headers === undefined ? undefined : parseMsgId(headers.get(Header.msgId));
@@ -142,6 +151,7 @@ function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask 
     lane: lane.success ? lane.data : "normal",
     submittedAt: isoTime(delivery.storedAtMs),
     retryAttempt: undefined,
+    forged: false,
   } as const;
   const problem = submitProblem(delivery, tokens, lane.success);
   if (problem !== undefined) return { ...base, options: SUBMIT_OPTIONS_DEFAULT, problem };
@@ -167,6 +177,9 @@ function submitProblem(
     const shown = JSON.stringify((tokens[3] ?? "").slice(0, 80));
     return wireError("bad_capability", `${shown} is no capability: 1 to 64 of A-Z a-z 0-9 _ -`);
   }
+  if (delivery.headers === "malformed") {
+    return wireError("bad_header", "the headers are malformed: a name holds what no name may hold");
+  }
   if (delivery.payload.length > PAYLOAD_MAX_BYTES) {
     const size = delivery.payload.length;
     return wireError("payload_too_large", `${size} bytes; at most ${PAYLOAD_MAX_BYTES}`);
@@ -176,11 +189,15 @@ function submitProblem(
 
 /** A retry is the control plane's own message: what it says was checked when the submit came. */
 function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
-  const { headers } = delivery;
+  const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const options = parseSubmitHeaders(headers);
   const lane = Lane.safeParse(headers?.get(Header.lane));
+  const id = headers?.get(Header.taskId) ?? "";
+  // The server names the subject whose schedule produced a message, and lets nobody else do so.
+  const scheduler = headers?.get("Nats-Scheduler") || delayedSubject(id);
   return {
-    id: headers?.get(Header.taskId) || `s${delivery.seq}`,
+    id,
+    forged: !isTaskId(id) || scheduler !== delayedSubject(id),
     capability: tokens[3] ?? "",
     lane: lane.success ? lane.data : "normal",
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
@@ -190,10 +207,13 @@ function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
   };
 }
 
-function forwarded(headers: MsgHdrs | undefined): readonly (readonly [string, string])[] {
-  if (headers === undefined) return [];
+/** The longest header that travels on: no good one is longer, and a retry must fit where a submit did. */
+const FORWARDED_MAX_CHARS = 8_192;
+
+function forwarded(headers: Delivery["headers"]): readonly (readonly [string, string])[] {
+  if (headers === undefined || headers === "malformed") return [];
   return SUBMIT_HEADERS.flatMap((name) => {
     const value = headers.get(name);
-    return value === "" ? [] : [[name, value] as const];
+    return value === "" || value.length > FORWARDED_MAX_CHARS ? [] : [[name, value] as const];
   });
 }

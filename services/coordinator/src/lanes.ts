@@ -15,6 +15,7 @@ import {
   type JetStreamManager,
   ReplayPolicy,
 } from "@nats-io/jetstream";
+import { sentHeaders } from "@swarm-mesh/bus";
 import { isCapability, MESH_TASKS, retrySubject, submitSubject } from "@swarm-mesh/protocol";
 import type { Clock, Log } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
@@ -105,7 +106,8 @@ export class Lanes {
       const byLane = held.get(capability) ?? new Map<string, number>();
       held.set(capability, byLane.set(precedence, info.num_ack_pending));
       await manager.consumers.delete(MESH_TASKS.name, info.name).catch((error) => {
-        // Someone else was faster; it is gone either way.
+        // A word from the server: it is gone either way. Silence: what the old leader held stays its.
+        if (!(error instanceof JetStreamApiError)) throw error;
         log.debug({ consumer: info.name, err: error }, "consumer was gone");
       });
     }
@@ -147,14 +149,16 @@ export class Lanes {
   }
 
   async #open(capability: string, unsettled: ReadonlyMap<string, number>): Promise<void> {
-    const lanes: Lane[] = [];
+    const waiting: number[] = [];
     for (const precedence of PRECEDENCE) {
-      const waiting = await this.#ensureConsumer(capability, precedence);
-      const lane = this.#subscribe(capability, precedence, unsettled.get(precedence) ?? 0);
-      lane.waiting = waiting;
-      lanes.push(lane);
+      waiting.push(await this.#ensureConsumer(capability, precedence));
     }
     if (this.#closed) return;
+    const lanes = PRECEDENCE.map((precedence, index) => {
+      const lane = this.#subscribe(capability, precedence, unsettled.get(precedence) ?? 0);
+      lane.waiting = waiting[index] ?? 0;
+      return lane;
+    });
     this.#lanes.set(capability, lanes);
     for (const lane of lanes) {
       if (lane.unsettled > 0) this.#request(lane, Math.min(lane.unsettled, BATCH_MAX), true);
@@ -212,7 +216,7 @@ export class Lanes {
     const examine = lane.unsettled > 0 || lane.precedence === "retry" || info.deliveries > 1;
     this.#options.onDelivery({
       subject: message.subject,
-      headers: message.headers,
+      headers: sentHeaders(() => message.headers),
       payload: message.data,
       seq: info.seq,
       storedAtMs: info.storedAtMs,

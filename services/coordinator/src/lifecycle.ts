@@ -13,6 +13,7 @@
  * losing a node uses none up, but moves have a limit of their own.
  */
 import {
+  type FailedTry,
   isFinal,
   type Lane,
   LOSSES_MAX,
@@ -32,6 +33,8 @@ export interface Submission {
   readonly options: SubmitOptions;
   /** ISO 8601: when the submit was stored. */
   readonly submittedAt: string;
+  /** The try that the message at hand is to become, when it is no submit. */
+  readonly retryAttempt?: number | undefined;
 }
 
 /** Where a try runs. */
@@ -82,7 +85,8 @@ export function started(
   return {
     ...before,
     status: "running",
-    attempt: before.attempt + 1,
+    // A record may expire while its retry waits; the number of the try only grows all the same.
+    attempt: Math.max(before.attempt + 1, submission.retryAttempt ?? 1),
     node: placement.node,
     agent: null,
     incarnation: placement.incarnation,
@@ -179,12 +183,42 @@ function decideFailure(
     ...record,
     epoch: fact.epoch,
     error,
-    tries: [...record.tries, { attempt: record.attempt, node: record.node, at: fact.at, error }],
+    tries: shortened([
+      ...record.tries,
+      { attempt: record.attempt, node: record.node, at: fact.at, error },
+    ]),
   };
   if (error.retryable && triesUsed(record) < record.maxAttempts) {
     return { kind: "retry", record: { ...failed, status: "retrying", dueAt: fact.dueAt } };
   }
   return { kind: "final", record: { ...failed, status: "failed", finishedAt: fact.at } };
+}
+
+/** Characters that the messages of all failed tries may have together, so that a result fits as well. */
+const TRIES_TEXT_MAX_CHARS = 16 * 1024;
+
+/** The tries, their messages cut to an equal share of what all may have. */
+function shortened(tries: readonly FailedTry[]): FailedTry[] {
+  const share = Math.floor(TRIES_TEXT_MAX_CHARS / tries.length);
+  return tries.map((one) => ({ ...one, error: cut(one.error, share) }));
+}
+
+function cut(error: WireError, maxChars: number): WireError {
+  if (error.message.length <= maxChars) return error;
+  return { ...error, message: error.message.slice(0, maxChars) };
+}
+
+/** What is left of a record that the store will not take: the task failed, and why. */
+export function unstorable(record: TaskRecord, problem: string, at: string): TaskRecord {
+  return {
+    ...record,
+    status: "failed",
+    progress: null,
+    result: null,
+    error: wireError("payload_too_large", `the store refused the result: ${problem}`),
+    finishedAt: at,
+    dueAt: null,
+  };
 }
 
 /** Tries that count against `maxAttempts`. */

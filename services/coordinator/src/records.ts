@@ -5,6 +5,7 @@
  * again, then read back: it never ends in a guess.
  */
 
+import { randomUUID } from "node:crypto";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { Bucket, expecting, type Requester, type Stored } from "@swarm-mesh/bus";
 import {
@@ -67,6 +68,8 @@ export class Records {
   readonly #options: RecordsOptions;
   readonly #tasks: Bucket;
   readonly #checkpoints: Bucket;
+  /** In the ids of retries: a client who knew one could publish it first, and ours were a duplicate. */
+  readonly #secret = randomUUID();
 
   constructor(options: RecordsOptions) {
     this.#options = options;
@@ -138,7 +141,7 @@ export class Records {
     h.set(Header.submittedAt, held.submittedAt);
     const target = retrySubject(held.capability);
     if (dueAtMs === undefined) {
-      h.set(Header.msgId, `${held.id}.${attempt}.${this.#options.epoch}`);
+      h.set(Header.msgId, `${held.id}.${attempt}.${this.#secret}`);
       await this.#store(target, payload, h);
       return;
     }

@@ -18,20 +18,20 @@ import {
   nodeSubject,
   Outcome,
   type OutcomeAnswer,
+  PROGRESS_MAX_BYTES,
   Progress,
   SUBMIT_OPTIONS_DEFAULT,
   type TaskRecord,
   tokenOf,
   type WireError,
-  wireError,
 } from "@swarm-mesh/protocol";
 import { backoffMs, type Clock, isoTime, type Log, type Random } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { HeldTask } from "./held-task.ts";
-import { cancelled, decideOutcome, rejected } from "./lifecycle.ts";
-import { type Records, StoreRefusedError } from "./records.ts";
+import { cancelled, decideOutcome, rejected, unstorable } from "./lifecycle.ts";
+import { type Records, TermOverError } from "./records.ts";
 
 export interface SettlementOptions {
   readonly config: Config;
@@ -68,7 +68,7 @@ export class Settlement {
     const answer =
       held === undefined
         ? await this.#judgeUnheld(taskId, node, outcome)
-        : await held.exclusive(() => this.#settle(held, node, outcome));
+        : await this.#onTask(held, () => this.#settle(held, node, outcome));
     if (answer === "stale") {
       this.staleOutcomes++;
       this.#options.log.info({ taskId, node, attempt: outcome.attempt }, "outcome was stale");
@@ -93,6 +93,10 @@ export class Settlement {
     if (held === undefined || !decoded.ok || held.record?.node !== tokenOf(message.subject, 3))
       return;
     if (held.record.attempt !== decoded.value.attempt) return;
+    if (message.data.length > PROGRESS_MAX_BYTES) {
+      this.#options.log.warn({ taskId: held.id, bytes: message.data.length }, "progress dropped");
+      return;
+    }
     held.progress = { value: decoded.value.progress ?? null };
   }
 
@@ -100,8 +104,13 @@ export class Settlement {
   async writeProgress(held: HeldTask): Promise<void> {
     const { progress, record } = held;
     held.progress = undefined;
-    if (progress === undefined || record === undefined || held.phase !== "running") return;
-    await this.#options.records.write(held, { ...record, progress: progress.value });
+    if (progress === undefined || record === undefined || !held.underWay) return;
+    try {
+      await this.#options.records.write(held, { ...record, progress: progress.value });
+    } catch (error) {
+      if (error instanceof TermOverError) throw error;
+      this.#options.log.warn({ taskId: held.id, err: error }, "progress not written");
+    }
   }
 
   /** Answers a message that can never run: the record says why, and so does the dead letter. */
@@ -109,10 +118,11 @@ export class Settlement {
     const { records, epoch, log, dispatcher } = this.#options;
     const record = rejected(held, error, { epoch, at: records.now() });
     log.info({ taskId: held.id, code: error.code, problem: error.message }, "task rejected");
-    if (!(await records.write(held, record))) {
+    while (!(await records.write(held, record))) {
       // The id is taken: by the same rejection, or by another task that keeps its own record.
-      const there = await records.read(held.id);
-      if (there.record?.status !== "rejected") return dispatcher.settle(held);
+      await this.#readAgain(held);
+      if (held.record?.status === "rejected") break;
+      if (held.record !== undefined) return dispatcher.settle(held);
     }
     await records.bury(held, record);
     dispatcher.settle(held);
@@ -137,7 +147,7 @@ export class Settlement {
       this.#requireSettled();
       return { answer: "stale" };
     }
-    return held.exclusive(async () => {
+    return this.#onTask(held, async () => {
       const { record } = held;
       const current =
         !held.gone &&
@@ -148,6 +158,17 @@ export class Settlement {
       await this.#options.dispatcher.move(held, request.reason);
       return { answer: "moved" };
     });
+  }
+
+  /** Runs work on a task in hand. What fails half-way goes on when the task's message comes again. */
+  async #onTask<T>(held: HeldTask, work: () => Promise<T>): Promise<T> {
+    try {
+      return await held.exclusive(work);
+    } catch (error) {
+      const expected = error instanceof TermOverError || error instanceof RefusedError;
+      if (!expected) this.#options.dispatcher.setAside(held);
+      throw error;
+    }
   }
 
   async #settle(held: HeldTask, node: string, outcome: Outcome): Promise<OutcomeAnswer["answer"]> {
@@ -182,13 +203,11 @@ export class Settlement {
     try {
       return await records.write(held, record);
     } catch (error) {
-      if (!(error instanceof StoreRefusedError)) throw error;
+      if (error instanceof TermOverError) throw error;
+      // Too large for the store or for the connection, or nested too deep to be written as JSON.
       log.warn({ taskId: held.id, node, err: error }, "outcome refused by the store");
-      const reason = wireError(
-        "payload_too_large",
-        `the store refused the result: ${error.message}`,
-      );
-      return records.write(held, { ...record, status: "failed", result: null, error: reason });
+      const problem = error instanceof Error ? error.message : String(error);
+      return records.write(held, unstorable(record, problem, records.now()));
     }
   }
 
@@ -274,6 +293,7 @@ export class Settlement {
         submittedAt: record?.submittedAt ?? records.now(),
         retryAttempt: undefined,
         problem: undefined,
+        forged: false,
       } as const;
       // Its message may still wait: the final record makes it a no-op when its turn comes.
       const stand = new HeldTask(submission, NO_MESSAGE, clock.elapsed());

@@ -15,11 +15,8 @@ import {
   encode,
   HeldRequest,
   heldSubject,
-  isCapability,
   isTaskId,
-  Lane,
   lastTokenOf,
-  MESH_TASKS,
   type MeshState,
   MoveRequest,
   moveSubject,
@@ -27,7 +24,6 @@ import {
   outcomeSubject,
   progressSubject,
   RUNNING_MAX,
-  SUBMIT_ALL,
   type SyncAnswer,
   SyncRequest,
   syncSubject,
@@ -42,6 +38,7 @@ import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
 import { ACK_WAIT_MS, Lanes } from "./lanes.ts";
 import { Records, TermOverError } from "./records.ts";
 import { Settlement } from "./settlement.ts";
+import { Strays } from "./strays.ts";
 
 export interface TermOptions {
   readonly config: Config;
@@ -70,6 +67,7 @@ export class Term {
   readonly #dispatcher: Dispatcher;
   readonly #settlement: Settlement;
   readonly #lanes: Lanes;
+  readonly #strays: Strays;
   #tookOver = false;
   #examining = 0;
   #settled = false;
@@ -91,7 +89,7 @@ export class Term {
       ...shared,
       backlog: this.#backlog,
       localHost: hostname(),
-      spawn: (work) => this.#spawn(work),
+      spawn: (held, work) => this.#spawnFor(held, work),
       settled: () => this.#settled,
       onLeft: (held) => this.#forget(held),
     });
@@ -101,6 +99,8 @@ export class Term {
       tasks: this.#tasks,
       settled: () => this.#settled,
     });
+    const settlement = this.#settlement;
+    this.#strays = new Strays({ ...deps, settlement, tasks: this.#tasks, signal });
   }
 
   /** Leads until `signal` aborts. Rejects on a bug. */
@@ -158,6 +158,11 @@ export class Term {
   #deliver(delivery: Delivery): void {
     if (!this.#options.trusted()) return;
     const parsed = parseTask(delivery);
+    if (parsed.forged) {
+      this.#options.deps.log.warn({ seq: delivery.seq, taskId: parsed.id }, "retry was forged");
+      this.#records.acknowledge(delivery.ack);
+      return;
+    }
     const known = this.#tasks.get(parsed.id);
     if (known !== undefined) {
       this.#deliverAgain(known, parsed.retryAttempt, delivery);
@@ -167,11 +172,15 @@ export class Term {
     this.#tasks.set(held.id, held);
     if (parsed.problem !== undefined) {
       const { problem } = parsed;
-      this.#spawn(held.exclusive(() => this.#settlement.reject(held, problem)));
+      this.#spawnFor(
+        held,
+        held.exclusive(() => this.#settlement.reject(held, problem)),
+      );
     } else if (delivery.examine) {
       this.#examining++;
       const examined = held.exclusive(() => this.#dispatcher.examine(held));
-      this.#spawn(
+      this.#spawnFor(
+        held,
         examined.finally(() => {
           this.#examining--;
           this.#settle();
@@ -191,7 +200,8 @@ export class Term {
     }
     if (retryAttempt !== undefined) {
       // The retry may overtake the end of the try before it: look again when that is done.
-      this.#spawn(
+      this.#spawnFor(
+        known,
         known.exclusive(async () => {
           setImmediate(() => this.#deliverOrDrop(known, retryAttempt, delivery));
         }),
@@ -238,7 +248,10 @@ export class Term {
         const room = Math.min(fleet.free(capability), RUNNING_MAX - this.#tasks.size);
         this.#lanes.pull(capability, room - this.#backlog.ready(capability));
       } else if (fleet.free(capability) > 0) {
-        this.#spawn(this.#openLanes([capability]));
+        this.#openLanes([capability]).catch((error) => {
+          // The next sweep tries again.
+          this.#options.deps.log.warn({ capability, err: error }, "lanes not opened");
+        });
       }
     }
   }
@@ -260,7 +273,7 @@ export class Term {
       this.#lanes.sweep();
       for (const held of this.#tasks.values()) this.#lookAt(held, now);
       this.#replenishAll();
-      if (this.#tookOver) this.#spawn(this.#rejectStrays());
+      if (this.#tookOver) void this.#strays.look();
     }
   }
 
@@ -273,52 +286,30 @@ export class Term {
     const { record } = held;
     if (held.phase !== "running" || record === undefined || record.node === null) return;
     if (held.progress !== undefined) {
-      this.#spawn(held.exclusive(() => this.#settlement.writeProgress(held)));
+      this.#spawnFor(
+        held,
+        held.exclusive(() => this.#settlement.writeProgress(held)),
+      );
     }
     if (!fleet.isGone(record.node, record.incarnation ?? 0)) {
       held.orphanSinceMs = undefined;
       const overdue = now - held.sentAtMs > held.options.timeoutMs + OVERDUE_MS;
-      if (overdue) this.#spawn(held.exclusive(() => this.#dispatcher.question(held)));
+      if (overdue) {
+        this.#spawnFor(
+          held,
+          held.exclusive(() => this.#dispatcher.question(held)),
+        );
+      }
       return;
     }
     held.orphanSinceMs ??= now;
     if (now - held.orphanSinceMs < config.orphanAfterMs) return;
-    this.#spawn(
+    this.#spawnFor(
+      held,
       held.exclusive(async () => {
         if (held.orphanSinceMs !== undefined) await this.#dispatcher.move(held, "node_failed");
       }),
     );
-  }
-
-  /** Answers submits on subjects that are no capability and lane; no consumer fetches them. */
-  async #rejectStrays(): Promise<void> {
-    const { manager, log } = this.#options.deps;
-    const info = await manager.streams
-      .info(MESH_TASKS.name, { subjects_filter: SUBMIT_ALL })
-      .catch((error) => {
-        log.warn({ err: error }, "stream not read");
-        return undefined;
-      });
-    const strays = Object.keys(info?.state.subjects ?? {}).filter((subject) => !isSubmit(subject));
-    for (const subject of strays.slice(0, 100)) {
-      if (this.#ended.signal.aborted) return;
-      const message = await manager.streams.getMessage(MESH_TASKS.name, { last_by_subj: subject });
-      if (message === null) continue;
-      const delivery: Delivery = {
-        subject,
-        headers: message.header,
-        payload: message.data,
-        seq: message.seq,
-        storedAtMs: message.time.getTime(),
-        ack: "",
-        examine: false,
-      };
-      const parsed = parseTask(delivery);
-      if (parsed.problem === undefined || this.#tasks.has(parsed.id)) continue;
-      const held = new HeldTask(parsed, delivery, this.#options.deps.clock.elapsed());
-      await this.#settlement.reject(held, parsed.problem);
-      await manager.streams.deleteMessage(MESH_TASKS.name, message.seq, false);
-    }
   }
 
   #cancel(message: Msg): Promise<unknown> {
@@ -388,17 +379,15 @@ export class Term {
     if (!this.#options.trusted()) throw new RefusedError("not_leader", "this term is over", true);
   }
 
-  /** Work nobody waits for. The end of the term ends it; a bug ends the term. */
-  #spawn(work: Promise<unknown>): void {
+  /**
+   * Work on one task that nobody waits for. Whatever goes wrong with it is that task's trouble and
+   * not the term's: a task that ended terms would end each of them.
+   */
+  #spawnFor(held: HeldTask, work: Promise<unknown>): void {
     work.catch((error: unknown) => {
       if (error instanceof TermOverError || this.#ended.signal.aborted) return;
-      this.#broken.reject(error);
+      this.#options.deps.log.error({ taskId: held.id, err: error }, "task set aside");
+      this.#dispatcher.setAside(held);
     });
   }
-}
-
-function isSubmit(subject: string): boolean {
-  const tokens = subject.split(".");
-  const lane = tokens[4] === undefined || Lane.safeParse(tokens[4]).success;
-  return tokens.length <= 5 && lane && isCapability(tokens[3] ?? "");
 }

@@ -118,6 +118,22 @@ describe("moved", () => {
   });
 });
 
+test("a hundred long errors leave room for a result", () => {
+  let record = started(
+    { ...submission, options: { ...submission.options, maxAttempts: 100 } },
+    undefined,
+    on("n1"),
+  );
+  const message = "\u0000".repeat(4_096);
+  for (let attempt = 1; attempt < 100; attempt++) {
+    const outcome = failure(attempt, { code: "handler_failed", message, retryable: true });
+    const decision = decideOutcome(record, { node: "n1", outcome, epoch: 1, at, dueAt });
+    record = started(submission, "record" in decision ? decision.record : undefined, on("n1"));
+  }
+  expect(record.tries).toHaveLength(99);
+  expect(JSON.stringify(record).length).toBeLessThan(192 * 1024);
+});
+
 test("looks for checkpoints where the task ran last", () => {
   const record: TaskRecord = {
     ...first,

@@ -237,13 +237,23 @@ describe("Fleet", () => {
   test("forgets what an earlier life held", () => {
     const fleet = new Fleet(() => undefined);
     fleet.hearRecord("n1", record("ACTIVE"), lease());
-    const slot = fleet.occupy("n1", "add");
+    const slot = fleet.occupy("n1", 1, "add");
     fleet.hearRecord("n1", record("ACTIVE", 2), lease(2));
     expect(fleet.free("add")).toBe(5);
     if (slot !== undefined) fleet.release(slot);
     expect(fleet.free("add")).toBe(5);
     expect(fleet.isGone("n1", 1)).toBe(true);
     expect(fleet.isGone("n1", 2)).toBe(false);
+  });
+
+  test("counts what a node holds that is given nothing now", () => {
+    const fleet = new Fleet(() => undefined);
+    fleet.hearRecord("n1", record("DEGRADED"), lease());
+    expect(fleet.occupy("n1", 2, "add")).toBeUndefined();
+    expect(fleet.occupy("n1", 1, "add")).toBeDefined();
+    expect(fleet.free("add")).toBe(0);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    expect(fleet.free("add")).toBe(4);
   });
 
   test("gives nothing to a node that is shunned, until it is forgiven", () => {
