@@ -55,7 +55,7 @@ test.for(["mesh.node.n1.drain", "mesh.tasks.retry.echo", "$KV.mesh_tasks.x"])(
   async (subject, { outside }) => {
     const heard: string[] = [];
     const subscription = outside.admin.subscribe(subject, {
-      callback: (_, message) => heard.push(message.string()),
+      callback: (_, message) => void heard.push(message.string()),
     });
     await outside.admin.flush();
     const asked = trySubmit(outside, "echo", { "Nats-Trace-Dest": subject });
@@ -65,7 +65,7 @@ test.for(["mesh.node.n1.drain", "mesh.tasks.retry.echo", "$KV.mesh_tasks.x"])(
   },
 );
 
-// Open while submits and schedules share a stream: see the report of these tests.
+// Those that are expected to fail do so for as long as submits share a stream with schedules.
 describe("what would take or forge the tasks of others is refused", () => {
   test.fails("Nats-Rollup of a subject or of all", async ({ outside }) => {
     for (const rollup of ["sub", "all"]) {

@@ -112,7 +112,7 @@ describe("a submit that cannot run is rejected with the reason", () => {
     "Mesh-Max-Attempts": ["0", "101", "-1", "1.5", "three", "9".repeat(400)],
     "Mesh-Timeout": ["0s", "-1s", "30", "25h", "1e3ms", "Infinity"],
     "Mesh-Backoff": ["linear:1s", "fixed", "fixed:1s:2s", "exponential:60s:1s", ":"],
-    "Mesh-Requires": ["gpu", "gpu=a=b", "=x", "gpu=ünï", "gpu=a b", `${LONG}=1`],
+    "Mesh-Requires": ["gpu", "gpu=a=b", "=x", "gpu=ünï", "gpu=a b", "__proto__=x", `${LONG}=1`],
     "Mesh-Prefer": ["n 1", "n.1", ">", LONG],
     "Mesh-Strategy": ["best", "__proto__", "LEAST_LOADED"],
   };

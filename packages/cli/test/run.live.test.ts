@@ -129,7 +129,7 @@ describe("keys", () => {
     const added = await inProcess("keys", "add", "n2", "--dir", dir);
     expect(added.stdout).toMatch(/^n2 is U.*keys\/n2\.nk\n/);
     expect(`${first.stdout}${again.stdout}${added.stdout}`).not.toMatch(/\bSU[A-Z2-7]{56}/);
-    expect((await inProcess("keys", "add", "admin", "--dir", dir)).status).toBe(1);
+    expect((await inProcess("keys", "add", "admin", "--dir", dir)).status).toBe(2);
     await rm(dir, { recursive: true });
   });
 });
