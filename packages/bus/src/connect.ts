@@ -34,7 +34,9 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     servers: typeof options.servers === "string" ? options.servers : [...options.servers],
     name: options.name,
     inboxPrefix: options.inboxPrefix ?? `_INBOX_${options.inbox}`,
-    ...(options.seed === undefined ? {} : { authenticator: nkeyAuthenticator(options.seed) }),
+    ...(options.seed === undefined
+      ? {}
+      : { authenticator: nkeyAuthenticator(trimmed(options.seed)) }),
     // A server that is just reading its configuration anew may leave a dial without an answer.
     timeout: DIAL_TIMEOUT_MS,
     maxReconnectAttempts: -1,
@@ -50,6 +52,11 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
   });
   void report(nc, options.log ?? silentLog);
   return nc;
+}
+
+/** A seed as a file has it may end in a newline. */
+function trimmed(seed: Uint8Array): Uint8Array {
+  return new TextEncoder().encode(new TextDecoder().decode(seed).trim());
 }
 
 /** Logs what happens to the connection until it closes. */

@@ -3,7 +3,13 @@
  * missing, refuses what differs. Never patches: a changed limit is a person's decision.
  */
 import { JetStreamApiError, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
-import { BUCKETS, type BucketSpec, STREAMS, type StreamSpec } from "@swarm-mesh/protocol";
+import {
+  BUCKETS,
+  type BucketSpec,
+  kvSubject,
+  STREAMS,
+  type StreamSpec,
+} from "@swarm-mesh/protocol";
 import { type NatsConnection, nanos } from "nats";
 import { bucketStream } from "./bucket.ts";
 
@@ -122,7 +128,7 @@ function bucketConfig(spec: BucketSpec, replicas: number): Wanted {
   return {
     name: bucketStream(spec),
     description: spec.description,
-    subjects: [`$KV.${spec.name}.>`],
+    subjects: [kvSubject(spec.name, ">")],
     retention: "limits",
     discard: "new",
     storage: "file",

@@ -44,7 +44,7 @@ export async function addNode(call: Call<KeysAddFlags>): Promise<void> {
   print(call.io, format, { id, publicKey: publicKeys[id], seed }, () =>
     [
       `${id} is ${publicKeys[id] ?? ""}${seed === null ? "" : `, its seed is in ${seed}`}\n`,
-      "let it in with `nats-server --signal reload`, or SIGHUP to the server\n",
+      "let it in with SIGHUP to nats-server: kill -HUP <its pid>\n",
     ].join(""),
   );
 }

@@ -8,6 +8,7 @@ import {
   leaderEventSubject,
   MESH_DEAD,
   MESH_EVENTS,
+  MESH_RETRIES,
   MESH_TASKS,
   type NodeRecord,
   tokenOf,
@@ -152,16 +153,18 @@ async function termOf(
 }
 
 async function readBacklog(session: Session, manager: JetStreamManager): Promise<Status["tasks"]> {
-  const [info, running] = await Promise.all([
+  const [submits, retries, running] = await Promise.all([
     manager.streams.info(MESH_TASKS.name, { subjects_filter: ">" }),
+    manager.streams.info(MESH_RETRIES.name, { subjects_filter: ">" }),
     session.client.list({ status: "running", limit: RUNNING_COUNT_MAX }),
   ]);
   const counted = running.tasks.length < RUNNING_COUNT_MAX;
   const runningBy = countBy(running.tasks, (task) => task.capability);
-  return backlogOf(info.state.subjects ?? {}, counted ? runningBy : undefined);
+  const subjects = { ...submits.state.subjects, ...retries.state.subjects };
+  return backlogOf(subjects, counted ? runningBy : undefined);
 }
 
-/** Sorts the subjects of the task stream by capability and lane. */
+/** Sorts the subjects of the task streams by capability and lane. */
 export function backlogOf(
   subjects: Readonly<Record<string, number>>,
   runningBy: Readonly<Record<string, number>> | undefined,

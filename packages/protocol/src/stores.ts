@@ -56,17 +56,33 @@ export interface BucketSpec {
 /** Tasks waiting, and tasks running (unacknowledged); gone when finished. Written by anyone who submits. */
 export const MESH_TASKS: StreamSpec = {
   name: "MESH_TASKS",
-  subjects: [SUBMIT_ALL, RETRY_ALL, DELAYED_ALL],
+  // Submits alone: a stream that schedules messages also obeys `Nats-Rollup`, and so would let any
+  // submitter erase the tasks of all others.
+  subjects: [SUBMIT_ALL],
+  retention: "workqueue",
+  discard: "new",
+  maxAgeMs: 0,
+  maxBytes: 8 * GIB,
+  maxMsgBytes: SUBMIT_MAX_BYTES,
+  duplicateWindowMs: 2 * MINUTE_MS,
+  schedules: false,
+  description: "Tasks waiting and running; gone when finished",
+};
+
+/** Tasks that run again: waiting for their time, then for a node. Written by the coordinator alone. */
+export const MESH_RETRIES: StreamSpec = {
+  name: "MESH_RETRIES",
+  subjects: [RETRY_ALL, DELAYED_ALL],
   retention: "workqueue",
   // The server allows no scheduled messages together with discard `new`. So that it never drops a
-  // task, the stream has no limit of its own: the account's `max_file` refuses the submit instead.
+  // task, the stream has no limit of its own: the account's `max_file` refuses instead.
   discard: "old",
   maxAgeMs: 0,
   maxBytes: -1,
   maxMsgBytes: SUBMIT_MAX_BYTES,
   duplicateWindowMs: 2 * MINUTE_MS,
   schedules: true,
-  description: "Tasks waiting and running; gone when finished",
+  description: "Tasks that run again, when they are due",
 };
 
 /** Node and leader transitions. Written by registry, health-monitor and coordinator. */
@@ -143,7 +159,7 @@ export const CHECKPOINTS_BUCKET: BucketSpec = {
   description: "Saved state of running tasks",
 };
 
-export const STREAMS: readonly StreamSpec[] = [MESH_TASKS, MESH_EVENTS, MESH_DEAD];
+export const STREAMS: readonly StreamSpec[] = [MESH_TASKS, MESH_RETRIES, MESH_EVENTS, MESH_DEAD];
 export const BUCKETS: readonly BucketSpec[] = [
   NODES_BUCKET,
   LEASES_BUCKET,

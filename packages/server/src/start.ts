@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { looseValue } from "@swarm-mesh/protocol";
 import { type Clock, systemClock } from "@swarm-mesh/runtime";
 import { ServerError } from "./errors.ts";
 
@@ -155,14 +156,9 @@ async function readPortsFile(dir: string, pid: number | undefined): Promise<stri
       await rm(path, { force: true });
       continue;
     }
-    try {
-      const ports: unknown = JSON.parse(await readFile(path, "utf8"));
-      const url = firstNatsUrl(ports);
-      if (url !== undefined) return url;
-    } catch (error) {
-      // Half written: the next look finds the whole.
-      if (!(error instanceof SyntaxError)) throw error;
-    }
+    // Half written it is no object yet: the next look finds the whole.
+    const url = firstNatsUrl(looseValue(await readFile(path)));
+    if (url !== undefined) return url;
   }
   return undefined;
 }

@@ -5,11 +5,9 @@
  * node has it, and fetched again from the stream when it is needed once more.
  */
 import {
-  delayedSubject,
   Header,
   isBadHeader,
   isCapability,
-  isTaskId,
   type Labels,
   Lane,
   PAYLOAD_MAX_BYTES,
@@ -18,6 +16,7 @@ import {
   SUBMIT_HEADERS,
   SUBMIT_OPTIONS_DEFAULT,
   type SubmitOptions,
+  submitSubject,
   type TaskRecord,
   type WireError,
   wireError,
@@ -33,7 +32,8 @@ export interface Delivery {
   readonly subject: string;
   readonly headers: MsgHdrs | undefined | "malformed";
   readonly payload: Uint8Array;
-  /** Its sequence in the stream. */
+  /** The stream that has it, and its sequence there. */
+  readonly stream: string;
   readonly seq: number;
   readonly storedAtMs: number;
   /** Where to acknowledge it; `""` for a message that was read, not delivered. */
@@ -51,6 +51,7 @@ export class HeldTask implements Waiting, Submission {
   readonly precedence: Precedence;
   readonly options: SubmitOptions;
   readonly submittedAt: string;
+  readonly stream: string;
   readonly seq: number;
   /** The submit's own headers, for the node and for a dead letter. */
   readonly forward: readonly (readonly [string, string])[];
@@ -86,6 +87,7 @@ export class HeldTask implements Waiting, Submission {
     this.options = parsed.options;
     this.submittedAt = parsed.submittedAt;
     this.retryAttempt = parsed.retryAttempt;
+    this.stream = delivery.stream;
     this.seq = delivery.seq;
     this.ack = delivery.ack;
     this.payload = delivery.payload;
@@ -128,8 +130,6 @@ export interface ParsedTask extends Submission {
   readonly retryAttempt: number | undefined;
   /** Why it can never run; the record and the dead letter say so. */
   readonly problem: WireError | undefined;
-  /** A retry that is not the control plane's: a client had the server schedule it. */
-  readonly forged: boolean;
 }
 
 /** Reads a message of the task stream. A bad one still gets an id, so that it can be answered. */
@@ -151,7 +151,6 @@ function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask 
     lane: lane.success ? lane.data : "normal",
     submittedAt: isoTime(delivery.storedAtMs),
     retryAttempt: undefined,
-    forged: false,
   } as const;
   const problem = submitProblem(delivery, tokens, lane.success);
   if (problem !== undefined) return { ...base, options: SUBMIT_OPTIONS_DEFAULT, problem };
@@ -169,7 +168,7 @@ function submitProblem(
   tokens: readonly string[],
   laneKnown: boolean,
 ): WireError | undefined {
-  const expected = "mesh.tasks.submit.<capability>, or with .high, .normal or .low behind it";
+  const expected = `${submitSubject("<capability>")}, or with .high, .normal or .low behind it`;
   if (tokens.length > 5 || !laneKnown) {
     return wireError("bad_capability", `${delivery.subject.slice(0, 200)}: expected ${expected}`);
   }
@@ -192,12 +191,8 @@ function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
   const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const options = parseSubmitHeaders(headers);
   const lane = Lane.safeParse(headers?.get(Header.lane));
-  const id = headers?.get(Header.taskId) ?? "";
-  // The server names the subject whose schedule produced a message, and lets nobody else do so.
-  const scheduler = headers?.get("Nats-Scheduler") || delayedSubject(id);
   return {
-    id,
-    forged: !isTaskId(id) || scheduler !== delayedSubject(id),
+    id: headers?.get(Header.taskId) || `s${delivery.seq}`,
     capability: tokens[3] ?? "",
     lane: lane.success ? lane.data : "normal",
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,

@@ -10,13 +10,20 @@
 import {
   AckPolicy,
   type ConsumerConfig,
+  type ConsumerInfo,
   DeliverPolicy,
   JetStreamApiError,
   type JetStreamManager,
   ReplayPolicy,
 } from "@nats-io/jetstream";
 import { sentHeaders } from "@swarm-mesh/bus";
-import { isCapability, MESH_TASKS, retrySubject, submitSubject } from "@swarm-mesh/protocol";
+import {
+  isCapability,
+  MESH_RETRIES,
+  MESH_TASKS,
+  retrySubject,
+  submitSubject,
+} from "@swarm-mesh/protocol";
 import type { Clock, Log } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
@@ -100,12 +107,12 @@ export class Lanes {
   async takeOver(): Promise<void> {
     const { manager, log } = this.#options;
     const held = new Map<string, Map<string, number>>();
-    for await (const info of manager.consumers.list(MESH_TASKS.name)) {
+    for await (const info of this.#consumers()) {
       const [precedence, capability] = splitName(info.name);
       if (precedence === undefined || !isCapability(capability)) continue;
       const byLane = held.get(capability) ?? new Map<string, number>();
       held.set(capability, byLane.set(precedence, info.num_ack_pending));
-      await manager.consumers.delete(MESH_TASKS.name, info.name).catch((error) => {
+      await manager.consumers.delete(info.stream_name, info.name).catch((error) => {
         // A word from the server: it is gone either way. Silence: what the old leader held stays its.
         if (!(error instanceof JetStreamApiError)) throw error;
         log.debug({ consumer: info.name, err: error }, "consumer was gone");
@@ -115,6 +122,13 @@ export class Lanes {
       const opening = this.#open(capability, byLane);
       this.#opening.set(capability, opening);
       await opening;
+    }
+  }
+
+  /** The consumers of all lanes there are. */
+  async *#consumers(): AsyncGenerator<ConsumerInfo> {
+    for (const { name } of [MESH_TASKS, MESH_RETRIES]) {
+      yield* this.#options.manager.consumers.list(name);
     }
   }
 
@@ -169,13 +183,14 @@ export class Lanes {
   async #ensureConsumer(capability: string, precedence: Precedence): Promise<number> {
     const config = consumerConfig(capability, precedence);
     const { manager } = this.#options;
+    const stream = streamOf(precedence);
     try {
-      return (await manager.consumers.add(MESH_TASKS.name, config)).num_pending;
+      return (await manager.consumers.add(stream, config)).num_pending;
     } catch (error) {
       if (!(error instanceof JetStreamApiError)) throw error;
       // A consumer of an older version differs: its messages wait in the stream, so it can go.
-      await manager.consumers.delete(MESH_TASKS.name, consumerName(capability, precedence));
-      return (await manager.consumers.add(MESH_TASKS.name, config)).num_pending;
+      await manager.consumers.delete(stream, consumerName(capability, precedence));
+      return (await manager.consumers.add(stream, config)).num_pending;
     }
   }
 
@@ -218,6 +233,7 @@ export class Lanes {
       subject: message.subject,
       headers: sentHeaders(() => message.headers),
       payload: message.data,
+      stream: streamOf(lane.precedence),
       seq: info.seq,
       storedAtMs: info.storedAtMs,
       ack: message.reply ?? "",
@@ -267,13 +283,18 @@ export class Lanes {
       ? `{"batch":${batch},"no_wait":true}`
       : `{"batch":${batch},"expires":${nanos(PULL_EXPIRES_MS)}}`;
     this.#options.nc.publish(
-      `$JS.API.CONSUMER.MSG.NEXT.${MESH_TASKS.name}.${lane.consumer}`,
+      `$JS.API.CONSUMER.MSG.NEXT.${streamOf(lane.precedence)}.${lane.consumer}`,
       body,
       {
         reply: `${lane.reply}.${settling ? "s" : "p"}`,
       },
     );
   }
+}
+
+/** The stream that holds the lane. */
+function streamOf(precedence: Precedence): string {
+  return precedence === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
 }
 
 // <precedence>-<capability>

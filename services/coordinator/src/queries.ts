@@ -5,6 +5,7 @@ import { type Bucket, bucketStream, isMarker, RefusedError } from "@swarm-mesh/b
 import {
   decode,
   isTaskId,
+  kvSubject,
   ListTasks,
   lastTokenOf,
   TASKS_BUCKET,
@@ -70,7 +71,7 @@ async function readBatch(
     const batch = await manager.direct.getBatch(stream, {
       seq: from,
       batch: count,
-      next_by_subj: `$KV.${TASKS_BUCKET.name}.>`,
+      next_by_subj: kvSubject(TASKS_BUCKET.name, ">"),
     });
     for await (const message of batch) {
       if (message.seq >= from + count || isMarker(message.header)) continue;

@@ -17,7 +17,6 @@ import {
   encode,
   Header,
   kvSubject,
-  MESH_TASKS,
   retrySubject,
   TASKS_BUCKET,
   TaskRecord,
@@ -40,7 +39,7 @@ export class TermOverError extends Error {
 }
 
 /** The store will never take this value. */
-export class StoreRefusedError extends Error {
+class StoreRefusedError extends Error {
   override readonly name = "StoreRefusedError";
 }
 
@@ -171,7 +170,7 @@ export class Records {
   async payload(held: HeldTask): Promise<Uint8Array | undefined> {
     if (held.payload !== undefined) return held.payload;
     const message = await this.#again(() =>
-      this.#options.manager.streams.getMessage(MESH_TASKS.name, { seq: held.seq }),
+      this.#options.manager.streams.getMessage(held.stream, { seq: held.seq }),
     );
     return message?.data;
   }

@@ -293,7 +293,6 @@ export class Settlement {
         submittedAt: record?.submittedAt ?? records.now(),
         retryAttempt: undefined,
         problem: undefined,
-        forged: false,
       } as const;
       // Its message may still wait: the final record makes it a no-op when its turn comes.
       const stand = new HeldTask(submission, NO_MESSAGE, clock.elapsed());
@@ -322,6 +321,7 @@ const NO_MESSAGE = {
   subject: "",
   headers: undefined,
   payload: new Uint8Array(),
+  stream: "",
   seq: 0,
   storedAtMs: 0,
   ack: "",

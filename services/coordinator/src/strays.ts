@@ -54,6 +54,7 @@ export class Strays {
       subject,
       headers: sentHeaders(() => message.header),
       payload: message.data,
+      stream: MESH_TASKS.name,
       seq: message.seq,
       storedAtMs: message.time.getTime(),
       ack: "",

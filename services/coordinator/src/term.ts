@@ -158,11 +158,6 @@ export class Term {
   #deliver(delivery: Delivery): void {
     if (!this.#options.trusted()) return;
     const parsed = parseTask(delivery);
-    if (parsed.forged) {
-      this.#options.deps.log.warn({ seq: delivery.seq, taskId: parsed.id }, "retry was forged");
-      this.#records.acknowledge(delivery.ack);
-      return;
-    }
     const known = this.#tasks.get(parsed.id);
     if (known !== undefined) {
       this.#deliverAgain(known, parsed.retryAttempt, delivery);
@@ -194,7 +189,7 @@ export class Term {
 
   /** Another message of a task in hand: the same one again, its successor, or a second submit. */
   #deliverAgain(known: HeldTask, retryAttempt: number | undefined, delivery: Delivery): void {
-    if (known.seq === delivery.seq) {
+    if (known.stream === delivery.stream && known.seq === delivery.seq) {
       known.ack = delivery.ack;
       return;
     }

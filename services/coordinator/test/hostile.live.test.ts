@@ -122,25 +122,22 @@ test("answers many strays at once without ending the term", async ({ deps, run }
   }
 });
 
-test("a retry that a client had the server schedule is nobody's retry", async ({ deps, run }) => {
-  run(start(deps));
-  const n1 = await PlainNode.join(deps, "n1");
-  await submit(deps, "mesh.tasks.submit.echo", "good", {
-    [Header.msgId]: "victim",
-    [Header.backoff]: "fixed:2s",
-  });
-  const first = await n1.next();
-  await n1.report(first, { ok: false, error: someError });
-  await submit(deps, "mesh.tasks.submit.nobody", "evil", {
-    "Nats-Schedule": "@at 2026-01-01T00:00:00Z",
-    "Nats-Schedule-Target": retrySubject("echo"),
-    [Header.taskId]: "victim",
-    [Header.attempt]: "2",
-  });
-  const second = await n1.next();
-  expect(second).toMatchObject({ id: "victim", attempt: 2, payload: "good" });
-  await n1.report(second, { ok: true, result: 1 });
-});
+test.for([
+  { "Nats-Rollup": "sub" },
+  { "Nats-Rollup": "all" },
+  { "Nats-Schedule": "@at 2026-01-01T00:00:00Z", "Nats-Schedule-Target": retrySubject("echo") },
+])(
+  "a submit that asks the server for %j is refused, and takes nobody's task away",
+  async (h, { deps, run }) => {
+    for (const id of ["a", "b"]) {
+      await submit(deps, "mesh.tasks.submit.echo", "good", { [Header.msgId]: id });
+    }
+    await expect(submit(deps, "mesh.tasks.submit.echo", "evil", h)).rejects.toThrow("refused");
+    run(start(deps));
+    const n1 = await PlainNode.join(deps, "n1");
+    expect([(await n1.next()).id, (await n1.next()).id].sort()).toEqual(["a", "b"]);
+  },
+);
 
 test("a submit that has the id of a retry does not keep the retry away", async ({ deps, run }) => {
   run(start(deps));
@@ -174,8 +171,6 @@ test("a task that asks to expire is refused at the submit", async ({ deps }) => 
     "Nats-Schedule-Target": retrySubject("echo"),
   });
 });
-
-const someError = { code: "handler_failed", message: "no luck", retryable: true };
 
 /** Submits a task and brings it to its end. */
 async function runOne(deps: Deps, node: PlainNode): Promise<Given> {

@@ -8,13 +8,13 @@ and for each node in <dir>/keys, the server's configuration, and contexts for th
 
 Examples:
   $ swarmctl keys init --nodes n1,n2,n3
-  $ nats-server -c .mesh/nats-server.conf -sd .mesh/jetstream
+  $ (cd .mesh && nats-server -c nats-server.conf)
 `;
 const ADD_EXAMPLES = `
 The server lets the node in once it has read its configuration again.
 
 Examples:
-  $ swarmctl keys add n4 && nats-server --signal reload
+  $ swarmctl keys add n4 && kill -HUP <pid of nats-server>
   $ swarmctl keys add n5 --public-key U…            a node that keeps its seed to itself
 `;
 

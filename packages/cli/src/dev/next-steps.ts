@@ -1,4 +1,5 @@
 import { join, relative } from "node:path";
+import { submitSubject, TASKS_BUCKET } from "@swarm-mesh/protocol";
 import type { Paint } from "../output.ts";
 import type { DevFile } from "./dev-file.ts";
 import { HANDLES_DEFAULT } from "./plan.ts";
@@ -23,8 +24,8 @@ export function nextSteps(options: {
   const lines: (readonly [string, string])[] = [
     [`${swarmctl} status`, "the mesh at a glance"],
     [`${swarmctl} task submit ${capability} '"hi"' --wait`, "run a task"],
-    [`${nats} client pub mesh.tasks.submit.${capability} '"hi"'`, "the same by nats alone"],
-    [`${nats} viewer kv watch mesh_tasks`, "watch every record"],
+    [`${nats} client pub ${submitSubject(capability)} '"hi"'`, "the same by nats alone"],
+    [`${nats} viewer kv watch ${TASKS_BUCKET.name}`, "watch every record"],
   ];
   const victim = nodes.at(-1);
   if (victim !== undefined && options.handles === HANDLES_DEFAULT) {
