@@ -8,6 +8,7 @@
  * | `Nats-TTL` | refused: a task that is acknowledged does not vanish |
  * | `Nats-Rollup` | refused: it would take every waiting task away |
  * | `Nats-Schedule` | refused: it would take the other tasks of its subject away, and speak as a retry |
+ * | `Nats-Trace-Dest` | not stored, and no trace is sent: the client may not publish there |
  * | `Nats-Msg-Id` twice | the first one counts |
  */
 import { setTimeout as sleep } from "node:timers/promises";
@@ -65,9 +66,8 @@ test.for(["mesh.node.n1.drain", "mesh.tasks.retry.echo", "$KV.mesh_tasks.x"])(
   },
 );
 
-// Those that are expected to fail do so for as long as submits share a stream with schedules.
 describe("what would take or forge the tasks of others is refused", () => {
-  test.fails("Nats-Rollup of a subject or of all", async ({ outside }) => {
+  test("Nats-Rollup of a subject or of all", async ({ outside }) => {
     for (const rollup of ["sub", "all"]) {
       const waiting = await threeWaiting(outside);
       const answer = await trySubmit(outside, NOBODY, { "Nats-Rollup": rollup });
@@ -81,16 +81,14 @@ describe("what would take or forge the tasks of others is refused", () => {
     expect(answer.error).toBeDefined();
   });
 
-  test.fails("Nats-Schedule, which takes the other tasks of its subject away", async ({
-    outside,
-  }) => {
+  test("Nats-Schedule, which takes the other tasks of its subject away", async ({ outside }) => {
     const waiting = await threeWaiting(outside);
     const answer = await trySubmit(outside, NOBODY, scheduled("mesh.tasks.submit.echo"));
     expect.soft(answer.error).toBeDefined();
     await allWait(outside, waiting);
   });
 
-  test.fails("Nats-Schedule aimed at the retry of another's task", async ({ outside }) => {
+  test("Nats-Schedule aimed at the retry of another's task", async ({ outside }) => {
     await retrying(outside, "victim-1");
     const forged = { "Mesh-Task-Id": "victim-1", "Mesh-Attempt": "2" };
     const retry = { ...scheduled("mesh.tasks.retry.echo"), ...forged };
@@ -99,9 +97,7 @@ describe("what would take or forge the tasks of others is refused", () => {
     expect(await outside.get("victim-1")).toMatchObject({ status: "retrying", attempt: 1 });
   });
 
-  test.fails("Nats-Schedule aimed at the delayed message of another's task", async ({
-    outside,
-  }) => {
+  test("Nats-Schedule aimed at the delayed message of another's task", async ({ outside }) => {
     await retrying(outside, "victim-2");
     const subject = "mesh.tasks.delayed.victim-2";
     expect.soft((await trySubmit(outside, "forger", scheduled(subject))).error).toBeDefined();

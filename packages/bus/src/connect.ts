@@ -30,7 +30,19 @@ const PING_INTERVAL_MS = 2_000;
  * Rejects when the server refuses the key, or, unless `patient`, when no server answers.
  */
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
-  const nc = await connect({
+  const log = options.log ?? silentLog;
+  const nc = await dial(options, false).catch((error: unknown) => {
+    if (options.patient === false) throw error;
+    // Said once: from here on the client tries by itself, without a word.
+    log.warn({ err: error, servers: options.servers }, "not connected yet, trying on");
+    return dial(options, true);
+  });
+  void report(nc, log);
+  return nc;
+}
+
+function dial(options: ConnectOptions, patient: boolean): Promise<NatsConnection> {
+  return connect({
     servers: typeof options.servers === "string" ? options.servers : [...options.servers],
     name: options.name,
     inboxPrefix: options.inboxPrefix ?? `_INBOX_${options.inbox}`,
@@ -44,14 +56,12 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     reconnectJitter: RECONNECT_JITTER_MS,
     pingInterval: PING_INTERVAL_MS,
     maxPingOut: 2,
-    waitOnFirstConnect: options.patient ?? true,
+    waitOnFirstConnect: patient,
     // A key that a reload is about to let in again must not end the process.
     ignoreAuthErrorAbort: options.patient ?? true,
     // Without it each request captures a stack trace: 44 % of a publisher's CPU, measured.
     noAsyncTraces: true,
   });
-  void report(nc, options.log ?? silentLog);
-  return nc;
 }
 
 /** A seed as a file has it may end in a newline. */

@@ -1,5 +1,6 @@
 /** `swarmctl status` and `swarmctl leader`. */
 import type { JetStreamManager } from "@nats-io/jetstream";
+import { MeshClientError } from "@swarm-mesh/client";
 import {
   decode,
   isGone,
@@ -156,10 +157,14 @@ async function readBacklog(session: Session, manager: JetStreamManager): Promise
   const [submits, retries, running] = await Promise.all([
     manager.streams.info(MESH_TASKS.name, { subjects_filter: ">" }),
     manager.streams.info(MESH_RETRIES.name, { subjects_filter: ">" }),
-    session.client.list({ status: "running", limit: RUNNING_COUNT_MAX }),
+    // Without a coordinator nobody answers, and that is just when people look.
+    session.client.list({ status: "running", limit: RUNNING_COUNT_MAX }).catch((error) => {
+      if (error instanceof MeshClientError) return undefined;
+      throw error;
+    }),
   ]);
-  const counted = running.tasks.length < RUNNING_COUNT_MAX;
-  const runningBy = countBy(running.tasks, (task) => task.capability);
+  const counted = running !== undefined && running.tasks.length < RUNNING_COUNT_MAX;
+  const runningBy = countBy(running?.tasks ?? [], (task) => task.capability);
   const subjects = { ...submits.state.subjects, ...retries.state.subjects };
   return backlogOf(subjects, counted ? runningBy : undefined);
 }

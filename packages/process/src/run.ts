@@ -14,6 +14,7 @@ import {
   StoreMismatchError,
 } from "@swarm-mesh/bus";
 import {
+  aborted,
   type Clock,
   type Loop,
   type Random,
@@ -81,13 +82,16 @@ async function startService<S extends z.ZodObject>(
   const base = config as z.infer<S> & ProcessConfig;
   const instance = base.instance ?? `${definition.name}-${shortHost()}-${process.pid}`;
   const log = createLogger(definition.name, instance, base.logLevel);
-  const nc = await openConnection({
+  const connecting = openConnection({
     servers: base.natsUrl.split(","),
     seed: base.natsNkey === undefined ? undefined : readSeed(base.natsNkey),
     name: `${definition.name}/${instance}`,
     inbox: definition.name,
     log,
   });
+  const nc = await Promise.race([connecting, aborted(stop)]);
+  // Told to stop before a server was there: there is nothing to let go of.
+  if (nc === undefined) return;
   try {
     const manager = await openManager(nc);
     await ensureStores(nc, manager, base.replicas);

@@ -8,6 +8,7 @@ import {
   Header,
   isBadHeader,
   isCapability,
+  isTaskId,
   type Labels,
   Lane,
   PAYLOAD_MAX_BYTES,
@@ -21,7 +22,7 @@ import {
   type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
-import { isoTime } from "@swarm-mesh/runtime";
+import { isoTime, timeOf } from "@swarm-mesh/runtime";
 import type { MsgHdrs } from "nats";
 import type { Precedence, Waiting } from "./backlog.ts";
 import type { Slot } from "./fleet.ts";
@@ -186,20 +187,30 @@ function submitProblem(
   return undefined;
 }
 
-/** A retry is the control plane's own message: what it says was checked when the submit came. */
+/**
+ * A retry is the control plane's own message: what it says was checked when the submit came. One put
+ * there by hand, without a task's id, is answered as a task of its own.
+ */
 function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
   const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const options = parseSubmitHeaders(headers);
   const lane = Lane.safeParse(headers?.get(Header.lane));
+  const id = headers?.get(Header.taskId) ?? "";
+  const named = isTaskId(id);
   return {
-    id: headers?.get(Header.taskId) || `s${delivery.seq}`,
+    id: named ? id : `retry-s${delivery.seq}`,
     capability: tokens[3] ?? "",
     lane: lane.success ? lane.data : "normal",
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
-    submittedAt: headers?.get(Header.submittedAt) || isoTime(delivery.storedAtMs),
-    retryAttempt: Number(headers?.get(Header.attempt)) || 1,
-    problem: undefined,
+    submittedAt: validTime(headers?.get(Header.submittedAt)) ?? isoTime(delivery.storedAtMs),
+    retryAttempt: Math.max(1, Math.trunc(Number(headers?.get(Header.attempt))) || 1),
+    problem: named ? undefined : wireError("bad_header", `${Header.taskId} names no task`),
   };
+}
+
+function validTime(text: string | undefined): string | undefined {
+  const ms = timeOf(text ?? "");
+  return Number.isNaN(ms) ? undefined : isoTime(ms);
 }
 
 /** The longest header that travels on: no good one is longer, and a retry must fit where a submit did. */
