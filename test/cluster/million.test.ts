@@ -1,7 +1,7 @@
 /**
  * More tasks wait than anyone could hold: they wait in the server, and stand in nobody's way.
  *
- * MESH_WAITING sets how many; the figures in docs/performance.md are of 1 000 000.
+ * MESH_WAITING sets how many; the figure in docs/failure.md is of 1 000 000.
  */
 import { readFileSync } from "node:fs";
 import { Requester } from "@swarm-mesh/bus";

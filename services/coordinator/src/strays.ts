@@ -6,7 +6,7 @@ import type { Clock, Log } from "@swarm-mesh/runtime";
 import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
 import type { Settlement } from "./settlement.ts";
 
-/** Subjects answered in one look; the rest is for the next. */
+/** Submits answered in one look; the rest is for the next. */
 const ANSWERED_MAX = 100;
 
 export interface StraysOptions {
@@ -35,9 +35,9 @@ export class Strays {
     try {
       const info = await manager.streams.info(MESH_TASKS.name, { subjects_filter: SUBMIT_ALL });
       const strays = Object.keys(info.state.subjects ?? {}).filter((one) => !isSubmit(one));
-      for (const subject of strays.slice(0, ANSWERED_MAX)) {
-        if (signal.aborted) return;
-        await this.#answer(subject);
+      let left = ANSWERED_MAX;
+      for (const subject of strays) {
+        while (left-- > 0 && !signal.aborted && (await this.#answer(subject)));
       }
     } catch (error) {
       if (!signal.aborted) log.warn({ err: error }, "stray submits not answered");
@@ -46,10 +46,11 @@ export class Strays {
     }
   }
 
-  async #answer(subject: string): Promise<void> {
+  /** Answers the newest submit on the subject; `false` when there is none to answer. */
+  async #answer(subject: string): Promise<boolean> {
     const { manager, clock, settlement, tasks } = this.#options;
     const message = await manager.streams.getMessage(MESH_TASKS.name, { last_by_subj: subject });
-    if (message === null) return;
+    if (message === null) return false;
     const delivery: Delivery = {
       subject,
       headers: sentHeaders(() => message.header),
@@ -61,10 +62,11 @@ export class Strays {
       examine: false,
     };
     const parsed = parseTask(delivery);
-    if (parsed.problem === undefined || tasks.has(parsed.id)) return;
+    if (parsed.problem === undefined || tasks.has(parsed.id)) return false;
     const held = new HeldTask(parsed, delivery, clock.elapsed());
     await settlement.reject(held, parsed.problem);
     await manager.streams.deleteMessage(MESH_TASKS.name, message.seq, false);
+    return true;
   }
 }
 
