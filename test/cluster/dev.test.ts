@@ -96,7 +96,9 @@ test("goes on with a task elsewhere when its node is killed", async ({ start }) 
 
   await mesh.startNode("n2");
   await mesh.startNode("n9");
-  expect((await client.nodes()).filter(({ state }) => state === "ACTIVE")).toHaveLength(3);
+  const active = async () => (await client.nodes()).filter(({ state }) => state === "ACTIVE");
+  // A node has joined when it has its lease; the registry's replicas see that in their own time.
+  await expect.poll(active).toHaveLength(3);
 });
 
 test("refuses a second mesh in the same directory", async ({ start }) => {

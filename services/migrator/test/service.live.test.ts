@@ -186,8 +186,9 @@ function consumer(deps: Deps) {
 /** Until every event is acknowledged. */
 async function settled(deps: Deps): Promise<void> {
   await eventually(async () => {
-    const { num_pending, num_ack_pending } = await consumer(deps);
-    return num_pending + num_ack_pending === 0;
+    const { num_pending, num_ack_pending, delivered } = await consumer(deps);
+    // A consumer learns of a new message a moment after it is stored.
+    return delivered.consumer_seq > 0 && num_pending + num_ack_pending === 0;
   });
 }
 
