@@ -200,10 +200,11 @@ describe("asking", () => {
   });
 
   test("says that nobody answered when its deadline is over", async ({ deps }) => {
-    const client = new MeshClient(deps.nc, { deadlineMs: 100 });
+    const client = new MeshClient(deps.nc, { deadlineMs: 500 });
     const failure = await failureOf(client.nodes());
     expect(failure).toMatchObject({ code: "unavailable" });
-    expect(String(failure)).toContain("nobody answers");
+    // On a busy machine the last look may end with the deadline instead.
+    expect(String(failure)).toMatch(/nobody answers|no answer in time/);
     const stop = new AbortController();
     stop.abort();
     const aborted = await failureOf(client.nodes({ signal: stop.signal }));
