@@ -20,8 +20,14 @@ export default defineConfig({
         test: {
           // Decisions, parsers and the rules of the house: no server, no process.
           name: "unit",
-          include: ["{packages,services}/*/test/**/*.test.ts", "test/*.test.ts"],
-          exclude: ["**/*.live.test.ts"],
+          include: [
+            "{packages,services}/*/test/**/*.test.ts",
+            "bench/test/*.test.ts",
+            "test/*.test.ts",
+            "test/{mutants,simulation}/*.test.ts",
+            "test/faults/test/*.unit.test.ts",
+          ],
+          exclude: ["**/*.live.test.ts", "**/*.cluster.test.ts"],
           isolate: false,
           pool: "threads",
           sequence: { groupOrder: 1 },
@@ -47,7 +53,12 @@ export default defineConfig({
         test: {
           // Whole meshes in processes of their own, and real kills: one at a time.
           name: "cluster",
-          include: ["test/cluster/**/*.test.ts"],
+          include: [
+            "test/cluster/**/*.test.ts",
+            "test/mutants/*.cluster.test.ts",
+            "test/faults/test/*.test.ts",
+          ],
+          exclude: ["**/*.unit.test.ts"],
           pool: "forks",
           maxWorkers: 1,
           testTimeout: 180_000,

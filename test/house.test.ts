@@ -39,9 +39,11 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   // Knows where a nats-server comes from and who may do what on it; nothing of tasks.
   "packages/server": ["protocol", "runtime"],
   "packages/testkit": ["bus", "protocol", "runtime"],
+  // Judges what others wrote down; it must not share code with what it judges but the protocol.
+  "packages/checker": ["protocol"],
   // `swarmctl dev` and `swarmctl service` run everything there is: decision 0012.
   "packages/cli": [
-    ...["bus", "client", "node", "process", "protocol", "runtime", "server"],
+    ...["bus", "checker", "client", "node", "process", "protocol", "runtime", "server"],
     ...["coordinator", "health-monitor", "migrator", "registry"],
   ],
   "services/coordinator": SERVICE_ARROWS,
@@ -68,8 +70,8 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
   coordinator: {
     decisions: ["backlog", "demand", "fleet", "leadership", "lifecycle", "routing"],
     parts: [
-      ...["delivery-info", "dispatcher", "held-task", "lanes"],
-      ...["queries", "records", "settlement", "strays", "term"],
+      ...["courier", "delivery-info", "dispatcher", "held-task", "lanes"],
+      ...["queries", "records", "settlement", "strays", "term", "vigil"],
     ],
   },
   "health-monitor": { decisions: ["inquiry", "liveness"], parts: ["events"] },

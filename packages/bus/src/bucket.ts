@@ -1,7 +1,8 @@
 /** Reading and writing KV buckets: through the stream's leader, with revisions. */
 import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { type BucketSpec, kvSubject } from "@swarm-mesh/protocol";
-import { headers, type MsgHdrs, type NatsConnection, type Payload } from "nats";
+import type { MsgHdrs, NatsConnection, Payload } from "nats";
+import { type HeaderBlock, type HeaderEntry, headerBlock } from "./header-block.ts";
 import type { Requester, Stored } from "./requester.ts";
 import { goodHeaders } from "./sent-headers.ts";
 
@@ -75,9 +76,14 @@ export class Bucket {
   }
 }
 
-/** Headers of a compare-and-swap on the subject's last revision. */
-export function expecting(revision: number): MsgHdrs {
-  const h = headers();
-  h.set("Nats-Expected-Last-Subject-Sequence", String(revision));
-  return h;
+/** Headers of a compare-and-swap on the subject's last revision, and `more`. */
+export function expecting(revision: number, more: readonly HeaderEntry[] = []): HeaderBlock {
+  return revision === 0 && more.length === 0 ? EXPECTING_NONE : expectingAt(revision, more);
+}
+
+// Every first record is written with it.
+const EXPECTING_NONE = expectingAt(0, []);
+
+function expectingAt(revision: number, more: readonly HeaderEntry[]): HeaderBlock {
+  return headerBlock([["Nats-Expected-Last-Subject-Sequence", String(revision)], ...more]);
 }

@@ -38,7 +38,42 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     return dial(options, true);
   });
   void report(nc, log);
+  writeOncePerTurn(nc);
   return nc;
+}
+
+/** Bytes that are sent at once, however early in the turn it is. */
+const WRITE_AT_ONCE_BYTES = 64 * 1024;
+
+/**
+ * Sends what one turn of the event loop published in one write. The library writes once per round
+ * of microtasks, which is once per message for whoever answers after an `await`: a write costs more
+ * than all else that is done for the message (measured: 1.2 writes a task at a node, now 0.1).
+ */
+function writeOncePerTurn(nc: NatsConnection): void {
+  const { protocol } = nc as unknown as { protocol: Partial<Outbound> };
+  const { flushPending } = protocol;
+  // The library's inside, not its promise: without it all works as it did, only slower.
+  if (flushPending === undefined) return;
+  let due = false;
+  const write = (): void => {
+    due = false;
+    flushPending.call(protocol);
+  };
+  protocol.flushPending = () => {
+    if ((protocol.outbound?.size() ?? 0) >= WRITE_AT_ONCE_BYTES) {
+      flushPending.call(protocol);
+    } else if (!due) {
+      due = true;
+      setImmediate(write);
+    }
+  };
+}
+
+/** The part of the library's protocol handler that writes. */
+interface Outbound {
+  flushPending: () => void;
+  readonly outbound: { size(): number };
 }
 
 function dial(options: ConnectOptions, patient: boolean): Promise<NatsConnection> {

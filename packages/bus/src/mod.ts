@@ -8,6 +8,7 @@ export {
   SERVER_VERSION_MIN,
   StoreMismatchError,
 } from "./ensure.ts";
+export { type HeaderEntry, headerBlock } from "./header-block.ts";
 export { Lease, type LeaseOptions, type RenewResult } from "./lease.ts";
 export { type ListenOptions, listen } from "./listen.ts";
 export {
@@ -17,7 +18,7 @@ export {
   type SendOptions,
   type Stored,
 } from "./requester.ts";
-export { goodHeaders, sentHeaders } from "./sent-headers.ts";
+export { goodHeaders, quickHeaders, type ReadHeaders, sentHeaders } from "./sent-headers.ts";
 export {
   answer,
   answering,

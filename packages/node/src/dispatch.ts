@@ -1,5 +1,6 @@
 /** A dispatch: how its headers are read, and what the node decides about it. Pure. */
 import {
+  decodeTasks,
   type ErrorCode,
   Header,
   type HeaderSource,
@@ -55,6 +56,34 @@ export function parseDispatch(
     trace: trace === "" ? undefined : trace,
     payload,
   };
+}
+
+/**
+ * Reads a batch: several tasks for one life of this node, in one message. A missing header or a
+ * malformed line is a problem of all of them.
+ */
+export function parseDispatches(
+  headers: HeaderSource | undefined,
+  body: Uint8Array,
+): readonly Dispatch[] | { readonly problem: string } {
+  if (headers === undefined) return { problem: "the mesh's headers are missing" };
+  const epoch = numberOf(headers.get(Header.epoch));
+  if (epoch === undefined) return problem(Header.epoch, "a number");
+  const incarnation = numberOf(headers.get(Header.incarnation));
+  if (incarnation === undefined) return problem(Header.incarnation, "a number");
+  const batch = decodeTasks(body);
+  if ("problem" in batch) return batch;
+  return batch.tasks.map(({ head, payload }) => ({
+    taskId: head.taskId,
+    attempt: head.attempt,
+    epoch,
+    incarnation,
+    capability: head.capability,
+    timeoutMs: head.timeoutMs,
+    checkpoint: undefined,
+    trace: head.trace,
+    payload,
+  }));
 }
 
 function problem(header: string, expected: string): { readonly problem: string } {

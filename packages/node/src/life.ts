@@ -138,6 +138,7 @@ export class Life implements RunnerLife {
           // Whoever was frozen finds its messages before its timers: the lease is looked at first.
           if (this.standing() === "over") this.#close("lease_lost");
           if (message.subject.endsWith(".task")) runner.onTask(message);
+          else if (message.subject.endsWith(".tasks")) runner.onTasks(message);
           else answerOther(message);
         } catch (failure) {
           // A throw would end the client's read loop and leave a node that is connected and deaf.

@@ -252,6 +252,7 @@ export class MeshNode {
       labels,
       version,
       costPerHour,
+      batches: true,
       cpu: availableParallelism(),
       memoryBytes: totalmem(),
     });

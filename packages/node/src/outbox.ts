@@ -9,13 +9,18 @@
  */
 import type { Reply, Requester } from "@swarm-mesh/bus";
 import {
+  BATCH_MAX,
+  BATCH_MAX_BYTES,
   decode,
   encode,
   OutcomeAnswer,
+  OutcomeBatchAnswer,
   outcomeSubject,
+  outcomesSubject,
   type WireError,
 } from "@swarm-mesh/protocol";
 import { backoffMs, type Clock, type Log, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
+import type { Msg } from "nats";
 
 /** Outcomes unacknowledged; at the limit the node refuses new tasks as busy. */
 export const PENDING_OUTCOMES_MAX = 10_000;
@@ -25,6 +30,8 @@ const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 export const SETTLED_OUTCOMES_MAX = 10_000;
 /** Bytes of them; the oldest go first. */
 const SETTLED_BYTES_MAX = 32 * 1024 * 1024;
+/** How much of it is kept when the oldest are forgotten. */
+const FORGET_TO = 0.9;
 /** Outcomes asked about at the same time; the others wait. */
 const ASKED_MAX = 1_000;
 /** How long one answer may take: the coordinator writes a record first. */
@@ -35,7 +42,8 @@ export interface Ended {
   readonly taskId: string;
   readonly attempt: number;
   readonly epoch: number;
-  readonly agent: string;
+  /** Who ran it; nobody, when it was turned down. */
+  readonly agent: string | undefined;
   readonly end:
     | { readonly ok: true; readonly json: string }
     | { readonly ok: false; readonly error: WireError };
@@ -51,6 +59,14 @@ interface Entry {
   /** When it is sent again; infinite while an answer is awaited. */
   dueAtMs: number;
 }
+
+/** An outcome on its way, under the epoch it was sent with. */
+interface Asked {
+  readonly entry: Entry;
+  readonly epoch: number;
+}
+
+type Answer = OutcomeBatchAnswer["answers"][number];
 
 export interface OutboxOptions {
   readonly nodeId: string;
@@ -68,6 +84,8 @@ export class Outbox {
   readonly #settled = new Map<string, Entry>();
   #pendingBytes = 0;
   #settledBytes = 0;
+  /** To be sent when this turn of the event loop ends. */
+  #turn: Asked[] = [];
   #asked = 0;
   #closed = false;
   #linkUp = true;
@@ -148,7 +166,7 @@ export class Outbox {
     const told = end.ok
       ? `"ok":true,"result":${end.json}`
       : `"ok":false,"error":${encode(end.error)}`;
-    const tail = `${told},"agent":${encode(agent)}}`;
+    const tail = agent === undefined ? `${told}}` : `${told},"agent":${encode(agent)}}`;
     return { taskId, attempt, epoch, tail, failures: 0, dueAtMs: 0 };
   }
 
@@ -157,34 +175,72 @@ export class Outbox {
       entry.dueAtMs = this.#options.clock.elapsed();
       return;
     }
-    const { nodeId, requester } = this.#options;
-    const { epoch } = entry;
     entry.dueAtMs = Number.POSITIVE_INFINITY;
     this.#asked++;
-    const body = `{"attempt":${entry.attempt},"epoch":${epoch},${entry.tail}`;
+    if (this.#turn.length === 0) queueMicrotask(() => this.#sendTurn());
+    this.#turn.push({ entry, epoch: entry.epoch });
+  }
+
+  /** Sends what one turn of the event loop had to tell, together where that is allowed. */
+  #sendTurn(): void {
+    const turn = this.#turn;
+    this.#turn = [];
+    // What was not recorded once goes by itself: a batch fails as a whole.
+    const together: Asked[] = [];
+    for (const one of turn) {
+      if (one.entry.failures === 0 && isSmall(one.entry)) together.push(one);
+      else this.#sendOne(one);
+    }
+    for (const batch of batchesOf(together)) {
+      const [only, second] = batch;
+      if (only !== undefined && second === undefined) this.#sendOne(only);
+      else if (second !== undefined) this.#sendBatch(batch);
+    }
+  }
+
+  #sendOne(asked: Asked): void {
+    const { nodeId } = this.#options;
+    const subject = outcomeSubject(nodeId, asked.entry.taskId);
+    this.#send(subject, bodyOf(asked, ""), [asked], (message) => {
+      const answer = decode(OutcomeAnswer, message.data);
+      return answer.ok ? [answer.value.answer] : [];
+    });
+  }
+
+  #sendBatch(batch: readonly Asked[]): void {
+    const body = `[${batch.map((one) => bodyOf(one, `"taskId":"${one.entry.taskId}",`)).join()}]`;
+    this.#send(outcomesSubject(this.#options.nodeId), body, batch, (message) => {
+      const answer = decode(OutcomeBatchAnswer, message.data);
+      return answer.ok ? answer.value.answers : [];
+    });
+  }
+
+  #send(
+    subject: string,
+    body: string,
+    asked: readonly Asked[],
+    answersOf: (message: Msg) => readonly Answer[],
+  ): void {
+    const onReply = (reply: Reply): void => {
+      this.#asked -= asked.length;
+      const answers = reply.kind === "message" ? answersOf(reply.message) : [];
+      asked.forEach((one, index) => {
+        this.#hear(one, answers[index], reply.kind);
+      });
+    };
     try {
-      requester.send(
-        outcomeSubject(nodeId, entry.taskId),
-        body,
-        (reply) => {
-          this.#asked--;
-          this.#hear(entry, epoch, reply);
-        },
-        { timeoutMs: OUTCOME_TIMEOUT_MS },
-      );
+      this.#options.requester.send(subject, body, onReply, { timeoutMs: OUTCOME_TIMEOUT_MS });
     } catch {
       // The connection is closed: there is nobody left to tell.
-      this.#asked--;
+      this.#asked -= asked.length;
       this.#closed = true;
     }
   }
 
-  #hear(entry: Entry, epoch: number, reply: Reply): void {
+  #hear({ entry, epoch }: Asked, answer: Answer | undefined, kind: Reply["kind"]): void {
     if (this.#pending.get(entry.taskId) !== entry) return;
-    const answer =
-      reply.kind === "message" ? decode(OutcomeAnswer, reply.message.data) : { ok: false as const };
     // `stale` to an epoch that has been replaced says nothing about the newer one.
-    if (answer.ok && (answer.value.answer === "recorded" || epoch === entry.epoch)) {
+    if (answer === "recorded" || (answer === "stale" && epoch === entry.epoch)) {
       this.#forget(entry.taskId);
       this.#settle(entry);
       if (this.#pending.size === 0) this.#options.onEmpty();
@@ -194,7 +250,7 @@ export class Outbox {
     entry.failures++;
     entry.dueAtMs = clock.elapsed() + backoffMs(REQUEST_BACKOFF, entry.failures, random);
     if (entry.failures === 1) {
-      log.debug({ taskId: entry.taskId, reply: reply.kind }, "outcome not recorded yet");
+      log.debug({ taskId: entry.taskId, reply: kind, answer }, "outcome not recorded yet");
     }
   }
 
@@ -206,10 +262,21 @@ export class Outbox {
   #settle(entry: Entry): void {
     this.#settled.set(entry.taskId, entry);
     this.#settledBytes += entry.tail.length;
+    const full =
+      this.#settled.size > SETTLED_OUTCOMES_MAX || this.#settledBytes > SETTLED_BYTES_MAX;
+    if (full) this.#forgetOldest();
+  }
+
+  /**
+   * Makes room for a while: to look for the oldest entry of a map is slow when those before it are
+   * deleted ones, so it is not done for each outcome.
+   */
+  #forgetOldest(): void {
     for (const [taskId, oldest] of this.#settled) {
-      if (this.#settled.size <= SETTLED_OUTCOMES_MAX && this.#settledBytes <= SETTLED_BYTES_MAX) {
-        return;
-      }
+      const spare =
+        this.#settled.size <= SETTLED_OUTCOMES_MAX * FORGET_TO &&
+        this.#settledBytes <= SETTLED_BYTES_MAX * FORGET_TO;
+      if (spare) return;
       this.#settled.delete(taskId);
       this.#settledBytes -= oldest.tail.length;
     }
@@ -223,4 +290,28 @@ export class Outbox {
     this.#pending.delete(taskId);
     this.#settled.delete(taskId);
   }
+}
+
+/** Is the outcome small enough to share a message? In UTF-8 a character is three bytes at most. */
+function isSmall(entry: Entry): boolean {
+  return entry.tail.length <= BATCH_MAX_BYTES / 4;
+}
+
+function bodyOf({ entry, epoch }: Asked, name: string): string {
+  return `{${name}"attempt":${entry.attempt},"epoch":${epoch},${entry.tail}`;
+}
+
+function* batchesOf(asked: readonly Asked[]): Generator<readonly Asked[]> {
+  let batch: Asked[] = [];
+  let length = 0;
+  for (const one of asked) {
+    if (batch.length === BATCH_MAX || length + one.entry.tail.length > BATCH_MAX_BYTES) {
+      yield batch;
+      batch = [];
+      length = 0;
+    }
+    batch.push(one);
+    length += one.entry.tail.length;
+  }
+  yield batch;
 }

@@ -8,19 +8,19 @@
  * A slot is free when the handler has really ended, not when its outcome was told. One sweep serves
  * every deadline of every task: the late answer to a dispatch, time-outs, graces, progress.
  */
-import type { Requester } from "@swarm-mesh/bus";
+import { quickHeaders, type ReadHeaders, type Requester } from "@swarm-mesh/bus";
 import {
   CancelOrder,
   decode,
-  type ErrorCode,
   encode,
   progressSubject,
+  type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
 import { type Clock, type Log, type Random, Wakeup } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import type { Agents } from "./agents.ts";
-import { type Dispatch, decideDispatch, parseDispatch } from "./dispatch.ts";
+import { type Dispatch, decideDispatch, parseDispatch, parseDispatches } from "./dispatch.ts";
 import type { AbortCode, TaskHandler } from "./handler.ts";
 import { Outbox } from "./outbox.ts";
 import { decideOutcome, handedBack, type Settled, timedOut } from "./outcome.ts";
@@ -132,23 +132,48 @@ export class Runner {
 
   /** Answers `mesh.node.<node>.task`. A repeat is answered with what is known. */
   onTask(message: Msg): void {
+    const dispatch = parseDispatch(headersOf(message), message.data);
+    this.#hear(message, "problem" in dispatch ? dispatch : [dispatch]);
+  }
+
+  /** Takes `mesh.node.<node>.tasks`: several tasks, which want no answer but their outcomes. */
+  onTasks(message: Msg): void {
+    this.#hear(message, parseDispatches(headersOf(message), message.data));
+  }
+
+  #hear(message: Msg, dispatches: readonly Dispatch[] | { readonly problem: string }): void {
     const life = this.#life;
     const standing = life?.standing() ?? "over";
-    const dispatch = parseDispatch(message.headers, message.data);
+    const question = message.reply ? message : undefined;
     if (life === undefined || standing === "over") {
-      this.#refuse(message, "stale", "this node has lost its lease", false);
+      this.#refuse(question, "stale", "this node has lost its lease", false);
       this.fence();
-    } else if ("problem" in dispatch) {
+    } else if ("problem" in dispatches) {
       this.counts.malformed++;
-      this.#refuse(message, "bad_request", dispatch.problem, false);
+      this.#refuse(question, "bad_request", dispatches.problem, false);
     } else if (standing === "granting") {
-      this.#refuse(message, "busy", "the node is still joining", true);
+      for (const dispatch of dispatches) {
+        this.#turnDown(dispatch, question, wireError("busy", "the node is still joining", true));
+      }
     } else {
-      this.#take(message, dispatch, life);
+      for (const dispatch of dispatches) this.#take(question, dispatch, life);
     }
   }
 
-  #take(message: Msg, dispatch: Dispatch, life: Life): void {
+  /** Says that this node will not run the try. Who did not ask is told by an outcome. */
+  #turnDown(dispatch: Dispatch, question: Msg | undefined, error: WireError): void {
+    const { taskId, attempt, epoch } = dispatch;
+    if (question !== undefined) {
+      this.#refuse(question, error.code, error.message, error.retryable);
+      return;
+    }
+    this.counts.refused++;
+    // To an older leader nothing is said: whoever has the task now knows better.
+    if (error.code === "stale") return;
+    this.outbox.add({ taskId, attempt, epoch, agent: undefined, end: { ok: false, error } });
+  }
+
+  #take(question: Msg | undefined, dispatch: Dispatch, life: Life): void {
     const running = this.#runs.get(dispatch.taskId);
     const pick = this.#deps.agents.pick(dispatch.capability);
     const decision = decideDispatch(dispatch, {
@@ -169,20 +194,24 @@ export class Runner {
     }
     switch (decision.kind) {
       case "refuse":
-        this.#refuse(message, decision.code, decision.message, decision.retryable);
+        this.#turnDown(
+          dispatch,
+          question,
+          wireError(decision.code, decision.message, decision.retryable),
+        );
         break;
       case "running":
         if (running !== undefined) running.epoch = dispatch.epoch;
-        respond(message, RUNNING);
+        respond(question, RUNNING);
         break;
       case "finished":
-        respond(message, FINISHED);
+        respond(question, FINISHED);
         this.outbox.resend(dispatch.taskId, dispatch.epoch);
         this.#wakeup.ring();
         break;
       case "start":
         if (pick.kind !== "agent") break;
-        this.#start(new TaskRun(dispatch, pick.agent, this.#deps), pick.handler, message);
+        this.#start(new TaskRun(dispatch, pick.agent, this.#deps), pick.handler, question);
         break;
     }
   }
@@ -231,7 +260,7 @@ export class Runner {
     this.outbox.close();
   }
 
-  #start(run: TaskRun, handler: TaskHandler, question: Msg): void {
+  #start(run: TaskRun, handler: TaskHandler, question: Msg | undefined): void {
     run.question = question;
     this.counts.started++;
     run.agent.running++;
@@ -282,16 +311,14 @@ export class Runner {
       agent: run.agent.name,
       end,
     });
-    if (run.question !== undefined) respond(run.question, FINISHED);
+    respond(run.question, FINISHED);
     run.question = undefined;
   }
 
   /** Ends a try whose outcome nobody wants; its slot is taken until the handler has ended. */
   #abandon(run: TaskRun, code: AbortCode, message: string, graceMs: number): void {
-    if (run.question !== undefined) {
-      respond(run.question, RUNNING);
-      run.question = undefined;
-    }
+    respond(run.question, RUNNING);
+    run.question = undefined;
     this.#forget(run);
     run.abort(code, message, graceMs);
   }
@@ -329,9 +356,9 @@ export class Runner {
     this.#deps.publish(progressSubject(this.#deps.nodeId, run.id), body);
   }
 
-  #refuse(message: Msg, code: ErrorCode, why: string, retryable: boolean): void {
+  #refuse(question: Msg | undefined, code: string, message: string, retryable: boolean): void {
     this.counts.refused++;
-    respond(message, encode({ error: wireError(code, why, retryable) }));
+    respond(question, encode({ error: { code, message, retryable } }));
   }
 
   #changed(): void {
@@ -353,14 +380,20 @@ export class Runner {
   }
 }
 
+/** Headers that nobody can read are none. */
+function headersOf(message: Msg): ReadHeaders | undefined {
+  const headers = quickHeaders(message);
+  return headers === "malformed" ? undefined : headers;
+}
+
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value;
 }
 
 /** A closed connection has nobody behind it that waits, and must not end the runner. */
-function respond(message: Msg, body: string): void {
+function respond(question: Msg | undefined, body: string): void {
   try {
-    message.respond(body);
+    question?.respond(body);
   } catch {
     // The node ends by itself when its connection has closed.
   }

@@ -4,7 +4,7 @@
 
 import { parseDuration } from "./duration.ts";
 import { ATTEMPTS_DEFAULT, ATTEMPTS_MAX, TIMEOUT_DEFAULT_MS } from "./limits.ts";
-import { isNodeId, Labels, TaskId } from "./names.ts";
+import { isNodeId, isTaskId, Labels } from "./names.ts";
 
 /** Header names, as they are on the wire. */
 export const Header = {
@@ -154,7 +154,7 @@ export function isBadHeader(options: SubmitOptions | BadHeader): options is BadH
 /** The id a submit asked for: `undefined` when none, a problem when it is malformed. */
 export function parseMsgId(value: string): string | undefined | BadHeader {
   if (value === "") return undefined;
-  if (TaskId.safeParse(value).success) return value;
+  if (isTaskId(value)) return value;
   return {
     header: Header.msgId,
     problem: `${quote(value)} is no task id: 1 to 64 characters of A-Z a-z 0-9 _ -`,

@@ -1,4 +1,14 @@
 export {
+  BATCH_MAX,
+  BATCH_MAX_BYTES,
+  type BatchedTask,
+  decodeTasks,
+  encodeTasks,
+  OutcomeBatch,
+  OutcomeBatchAnswer,
+  TaskHead,
+} from "./batch.ts";
+export {
   check,
   type Decoded,
   decode,
@@ -126,6 +136,7 @@ export {
   nodeStateSubject,
   nodeSubject,
   outcomeSubject,
+  outcomesSubject,
   progressSubject,
   REGISTRY_FIND_SUBJECT,
   REGISTRY_LIST_SUBJECT,
@@ -150,6 +161,7 @@ export {
   MoveAnswer,
   MoveReason,
   MoveRequest,
+  NamedOutcome,
   Outcome,
   OutcomeAnswer,
   Progress,

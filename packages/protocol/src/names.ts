@@ -6,8 +6,10 @@
  */
 import { z } from "zod";
 
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
+
 const token = (what: string) =>
-  z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, {
+  z.string().regex(TOKEN, {
     error: `${what} must be 1 to 64 characters of A-Z a-z 0-9 _ -`,
   });
 
@@ -35,6 +37,6 @@ export const Labels = z
   .refine((labels) => Object.keys(labels).length <= 64, { error: "at most 64 labels" });
 export type Labels = z.infer<typeof Labels>;
 
-export const isTaskId = (value: string): boolean => TaskId.safeParse(value).success;
-export const isNodeId = (value: string): boolean => NodeId.safeParse(value).success;
-export const isCapability = (value: string): boolean => Capability.safeParse(value).success;
+export const isTaskId = (value: string): boolean => TOKEN.test(value);
+export const isNodeId = (value: string): boolean => TOKEN.test(value);
+export const isCapability = (value: string): boolean => TOKEN.test(value);

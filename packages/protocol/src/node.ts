@@ -75,6 +75,8 @@ export const Registration = z
     version: z.string().max(64).default(""),
     /** What an hour on this node costs, in the operator's unit; the `priority` strategy weighs it. */
     costPerHour: z.number().nonnegative().default(0),
+    /** Does it read batches of tasks, and take tasks that want no answer? See batch.ts. */
+    batches: z.boolean().default(false),
   })
   .refine((node) => sumOf(node.agents.map((agent) => agent.slots)) <= NODE_SLOTS_MAX, {
     error: `the agents' slots add up to more than ${NODE_SLOTS_MAX}`,
@@ -119,6 +121,7 @@ export const NodeRecord = z.looseObject({
   memoryBytes: z.int(),
   version: z.string(),
   costPerHour: z.number().default(0),
+  batches: z.boolean().default(false),
   joinedAt: Time,
   updatedAt: Time,
 });

@@ -26,6 +26,8 @@ export const DELAYED_ALL = "mesh.tasks.delayed.>";
 // mesh.tasks.outcome.<node>.<task>               request; answered OutcomeAnswer
 export const outcomeSubject = (nodeId: string, taskId: string): string =>
   `mesh.tasks.outcome.${nodeId}.${taskId}`;
+// mesh.tasks.outcomes.<node>                     request OutcomeBatch; answered OutcomeBatchAnswer
+export const outcomesSubject = (nodeId: string): string => `mesh.tasks.outcomes.${nodeId}`;
 // mesh.tasks.progress.<node>.<task>              may be lost
 export const progressSubject = (nodeId: string, taskId: string): string =>
   `mesh.tasks.progress.${nodeId}.${taskId}`;
@@ -45,8 +47,9 @@ export const DEAD_ALL = "mesh.dead.>";
 // ── Nodes ───────────────────────────────────────────────────────────────────────────────────────
 
 /** What may be asked of a node. */
-export type NodeVerb = "task" | "ping" | "drain" | "cancel";
+export type NodeVerb = "task" | "tasks" | "ping" | "drain" | "cancel";
 // mesh.node.<node>.task|ping|drain|cancel        requests to the node
+// mesh.node.<node>.tasks                         several tasks in one message; see batch.ts
 export const nodeSubject = (nodeId: string, verb: NodeVerb | "*"): string =>
   `mesh.node.${nodeId}.${verb}`;
 // mesh.registry.register.<node>                  request; answered Welcome

@@ -108,25 +108,32 @@ export const TaskRecord = z.looseObject({
 });
 export type TaskRecord = z.infer<typeof TaskRecord>;
 
+const Succeeded = z.object({
+  attempt: z.int().positive(),
+  epoch: Count,
+  ok: z.literal(true),
+  /** Absent: `null`. */
+  result: z.unknown().optional(),
+  agent: AgentName.optional(),
+});
+const Failed = z.object({
+  attempt: z.int().positive(),
+  epoch: Count,
+  ok: z.literal(false),
+  error: WireError,
+  agent: AgentName.optional(),
+});
+
 /** Body of `mesh.tasks.outcome.<node>.<task>`. */
-export const Outcome = z.union([
-  z.object({
-    attempt: z.int().positive(),
-    epoch: Count,
-    ok: z.literal(true),
-    /** Absent: `null`. */
-    result: z.unknown().optional(),
-    agent: AgentName.optional(),
-  }),
-  z.object({
-    attempt: z.int().positive(),
-    epoch: Count,
-    ok: z.literal(false),
-    error: WireError,
-    agent: AgentName.optional(),
-  }),
-]);
+export const Outcome = z.discriminatedUnion("ok", [Succeeded, Failed]);
 export type Outcome = z.infer<typeof Outcome>;
+
+/** An outcome that names its task, as one of several in a message. */
+export const NamedOutcome = z.discriminatedUnion("ok", [
+  Succeeded.extend({ taskId: TaskId }),
+  Failed.extend({ taskId: TaskId }),
+]);
+export type NamedOutcome = z.infer<typeof NamedOutcome>;
 
 /**
  * Answer to an outcome. `recorded`: the record holds it, now or already. `stale`: another try, node

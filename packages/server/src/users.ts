@@ -41,6 +41,7 @@ function nodeUser(id: string, publicKey: string): string {
     `mesh.registry.deregister.${id}`,
     `mesh.coordinator.sync.${id}`,
     `mesh.tasks.outcome.${id}.>`,
+    `mesh.tasks.outcomes.${id}`,
     `mesh.tasks.progress.${id}.>`,
     "mesh.tasks.submit.>",
     `$KV.mesh_leases.node.${id}`,

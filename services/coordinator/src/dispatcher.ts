@@ -6,20 +6,18 @@
  *        ▲                  │ conflict: read again      │ no responders, refused, node lost
  *        └──────────────────┴───────────────────────────┘ move: attempt + 1
  */
-import type { Reply, Requester } from "@swarm-mesh/bus";
+import type { Reply } from "@swarm-mesh/bus";
 import {
   DispatchAnswer,
   decode,
-  formatDuration,
-  Header,
   type MoveReason,
-  nodeSubject,
   Refusal,
+  type TaskRecord,
 } from "@swarm-mesh/protocol";
 import { type Clock, type Log, timeOf } from "@swarm-mesh/runtime";
-import { headers } from "nats";
 import type { Backlog } from "./backlog.ts";
 import type { Config } from "./config.ts";
+import type { Courier } from "./courier.ts";
 import type { Fleet, Slot } from "./fleet.ts";
 import type { HeldTask } from "./held-task.ts";
 import { adopted, decideMessage, moved, started } from "./lifecycle.ts";
@@ -33,7 +31,7 @@ export interface DispatcherOptions {
   readonly config: Config;
   readonly clock: Clock;
   readonly log: Log;
-  readonly requester: Requester;
+  readonly courier: Courier;
   readonly records: Records;
   readonly fleet: Fleet;
   readonly backlog: Backlog<HeldTask>;
@@ -48,6 +46,14 @@ export interface DispatcherOptions {
   readonly settled: () => boolean;
   /** The task is out of our hands. */
   readonly onLeft: (held: HeldTask) => void;
+}
+
+/** How a try is sent. */
+interface Sending {
+  readonly payload: Uint8Array;
+  readonly saved: Uint8Array | undefined;
+  /** Does it want an answer? */
+  readonly asks: boolean;
 }
 
 export class Dispatcher {
@@ -153,9 +159,16 @@ export class Dispatcher {
 
   /** Sends the current try once more: a node that has it takes it as a question. Inside `exclusive`. */
   async question(held: HeldTask): Promise<void> {
-    if (!held.underWay) return;
+    if (!held.underWay || held.asked) return;
     held.accepted = false;
-    await this.#send(held);
+    await this.#send(held, true);
+  }
+
+  /** Its node will not have it: it goes to another, and the node is left alone for a while. Inside `exclusive`. */
+  async refused(held: HeldTask, node: string, reason: MoveReason): Promise<void> {
+    const { fleet, clock, config } = this.#options;
+    fleet.shun(node, clock.elapsed() + config.shunMs);
+    await this.move(held, reason);
   }
 
   #slotFor(held: HeldTask, except: string | undefined): Slot | undefined {
@@ -207,12 +220,14 @@ export class Dispatcher {
     held.phase = "running";
     held.orphanSinceMs = undefined;
     held.accepted = false;
-    held.sends = 0;
-    await this.#send(held);
+    const asks = this.#options.fleet.record(slot.node)?.batches !== true;
+    if (asks || held.payload === undefined || next.attempt > 1) await this.#send(held, asks);
+    else this.#sendNow(held, next, { payload: held.payload, saved: undefined, asks });
   }
 
-  async #send(held: HeldTask): Promise<void> {
-    const { records, requester, config, clock } = this.#options;
+  /** Sends the current try; `asks`: and wants an answer. */
+  async #send(held: HeldTask, asks: boolean): Promise<void> {
+    const { records } = this.#options;
     const record = held.record;
     if (record === undefined || record.node === null) return;
     const saved = record.attempt > 1 ? await records.checkpoint(record) : undefined;
@@ -222,45 +237,39 @@ export class Dispatcher {
       this.#letGo(held);
       return;
     }
-    held.sends++;
-    held.sentAtMs = clock.elapsed();
-    const { attempt } = record;
-    requester.send(
-      nodeSubject(record.node, "task"),
-      payload,
-      (reply) => {
-        if (held.underWay && held.record?.attempt === attempt && !held.accepted) {
-          this.#onReply(held, reply);
-        }
-      },
-      { headers: this.#dispatchHeaders(held, saved), timeoutMs: config.acceptTimeoutMs },
-    );
+    this.#sendNow(held, record, { payload, saved, asks });
   }
 
-  #dispatchHeaders(held: HeldTask, saved: Uint8Array | undefined) {
-    const h = headers();
-    for (const [name, value] of held.forward) h.set(name, value);
-    h.set(Header.taskId, held.id);
-    h.set(Header.capability, held.capability);
-    h.set(Header.attempt, String(held.record?.attempt ?? 1));
-    h.set(Header.epoch, String(this.#options.epoch));
-    h.set(Header.incarnation, String(held.record?.incarnation ?? 0));
-    h.set(Header.timeout, formatDuration(held.options.timeoutMs));
-    if (saved !== undefined) h.set(Header.checkpoint, Buffer.from(saved).toString("base64"));
-    return h;
+  #sendNow(held: HeldTask, record: TaskRecord, what: Sending): void {
+    const { courier, clock, config } = this.#options;
+    held.sentAtMs = clock.elapsed();
+    const parcel = { held, record, payload: what.payload, saved: what.saved };
+    if (!what.asks) {
+      courier.send(parcel);
+      // It has to be read again for the rare node that stays silent.
+      if (held.payloadBytes > KEPT_PAYLOAD_MAX_BYTES) held.payload = undefined;
+      return;
+    }
+    const { attempt } = record;
+    held.asked = true;
+    courier.ask(parcel, config.acceptTimeoutMs, (reply) => {
+      held.asked = false;
+      if (held.underWay && held.record?.attempt === attempt && !held.accepted) {
+        this.#onReply(held, reply);
+      }
+    });
   }
 
   #onReply(held: HeldTask, reply: Reply): void {
-    const { fleet, clock, config, spawn } = this.#options;
+    const { spawn } = this.#options;
     const node = held.record?.node ?? "";
     const attempt = held.record?.attempt;
     const away = (reason: MoveReason): void => {
-      fleet.shun(node, clock.elapsed() + config.shunMs);
       spawn(
         held,
         held.exclusive(async () => {
           if (!held.underWay || held.record?.attempt !== attempt) return;
-          await this.move(held, reason);
+          await this.refused(held, node, reason);
         }),
       );
     };
@@ -299,9 +308,7 @@ export class Dispatcher {
     if (!(await records.write(held, adopted(record, epoch)))) return this.examine(held);
     held.slot = fleet.occupy(record.node, record.incarnation ?? 0, held.capability);
     held.phase = "running";
-    held.accepted = false;
-    held.sends = 0;
-    await this.#send(held);
+    await this.question(held);
   }
 
   async #drop(held: HeldTask): Promise<void> {

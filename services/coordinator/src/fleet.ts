@@ -177,6 +177,16 @@ export class Fleet {
     }
   }
 
+  /** Begins a term with every slot free: what an earlier term gave out is for the records to say. */
+  reset(): void {
+    for (const node of this.#nodes.values()) {
+      this.#unseat(node);
+      node.seatsOf = -1;
+      node.shunnedUntilMs = 0;
+      this.#reseat(node);
+    }
+  }
+
   /** Makes its seats candidates, or no longer, as its state asks. */
   #reseat(node: FleetNode): void {
     const routable = isRoutable(node);

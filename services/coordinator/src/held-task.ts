@@ -4,6 +4,7 @@
  * What is here can be rebuilt from the message and the record. The payload is let go as soon as a
  * node has it, and fetched again from the stream when it is needed once more.
  */
+import type { ReadHeaders } from "@swarm-mesh/bus";
 import {
   Header,
   isBadHeader,
@@ -23,7 +24,6 @@ import {
   wireError,
 } from "@swarm-mesh/protocol";
 import { isoTime, timeOf } from "@swarm-mesh/runtime";
-import type { MsgHdrs } from "nats";
 import type { Precedence, Waiting } from "./backlog.ts";
 import type { Slot } from "./fleet.ts";
 import type { Submission } from "./lifecycle.ts";
@@ -31,7 +31,7 @@ import type { Submission } from "./lifecycle.ts";
 /** A message of the task stream, as it was delivered or read. */
 export interface Delivery {
   readonly subject: string;
-  readonly headers: MsgHdrs | undefined | "malformed";
+  readonly headers: ReadHeaders | undefined | "malformed";
   readonly payload: Uint8Array;
   /** The stream that has it, and its sequence there. */
   readonly stream: string;
@@ -68,8 +68,8 @@ export class HeldTask implements Waiting, Submission {
   slot: Slot | undefined;
   /** The node said that it has the current try. */
   accepted = false;
-  /** Tries to send the current try without a word from the node. */
-  sends = 0;
+  /** Was the node asked, and has not answered yet? */
+  asked = false;
   /** When the message was last shown to be alive to the server, on the monotonic clock. */
   renewedAtMs: number;
   /** When the current try was sent, on the monotonic clock. */
@@ -113,15 +113,12 @@ export class HeldTask implements Waiting, Submission {
   /** Runs `work` when all earlier work on this task is done: one write of its record at a time. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#tail === undefined ? work() : this.#tail.then(work);
-    // A failure is the caller's; the next in line runs all the same.
-    const tail = result.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#tail = tail;
-    void tail.then(() => {
+    const done = (): void => {
       if (this.#tail === tail) this.#tail = undefined;
-    });
+    };
+    // A failure is the caller's; the next in line runs all the same.
+    const tail = result.then(done, done);
+    this.#tail = tail;
     return result;
   }
 }
@@ -142,18 +139,21 @@ export function parseTask(delivery: Delivery): ParsedTask {
 function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask {
   const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const capability = tokens[3] ?? "";
-  const lane = Lane.safeParse(tokens[4] ?? "normal");
+  const lane = laneOf(tokens[4] ?? "normal");
   const wanted = headers === undefined ? undefined : parseMsgId(headers.get(Header.msgId));
   const badId = typeof wanted === "object" ? wanted : undefined;
-  const options = parseSubmitHeaders(headers);
+  const options =
+    headers !== undefined && asksForMore(headers)
+      ? parseSubmitHeaders(headers)
+      : SUBMIT_OPTIONS_DEFAULT;
   const base = {
     id: typeof wanted === "string" ? wanted : `s${delivery.seq}`,
     capability: tokens.slice(3).join(".").slice(0, 256),
-    lane: lane.success ? lane.data : "normal",
+    lane: lane ?? "normal",
     submittedAt: isoTime(delivery.storedAtMs),
     retryAttempt: undefined,
   } as const;
-  const problem = submitProblem(delivery, tokens, lane.success);
+  const problem = submitProblem(delivery, tokens, lane !== undefined);
   if (problem !== undefined) return { ...base, options: SUBMIT_OPTIONS_DEFAULT, problem };
   const bad = badId ?? (isBadHeader(options) ? options : undefined);
   return {
@@ -162,6 +162,10 @@ function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask 
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
     problem: bad && wireError("bad_header", `${bad.header}: ${bad.problem}`),
   };
+}
+
+function laneOf(text: string): Lane | undefined {
+  return Lane.options.find((lane) => lane === text);
 }
 
 function submitProblem(
@@ -194,13 +198,13 @@ function submitProblem(
 function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
   const headers = delivery.headers === "malformed" ? undefined : delivery.headers;
   const options = parseSubmitHeaders(headers);
-  const lane = Lane.safeParse(headers?.get(Header.lane));
+  const lane = laneOf(headers?.get(Header.lane) ?? "");
   const id = headers?.get(Header.taskId) ?? "";
   const named = isTaskId(id);
   return {
     id: named ? id : `retry-s${delivery.seq}`,
     capability: tokens[3] ?? "",
-    lane: lane.success ? lane.data : "normal",
+    lane: lane ?? "normal",
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
     submittedAt: validTime(headers?.get(Header.submittedAt)) ?? isoTime(delivery.storedAtMs),
     retryAttempt: Math.max(1, Math.trunc(Number(headers?.get(Header.attempt))) || 1),
@@ -213,11 +217,20 @@ function validTime(text: string | undefined): string | undefined {
   return Number.isNaN(ms) ? undefined : isoTime(ms);
 }
 
+const NONE: readonly (readonly [string, string])[] = [];
+const OPTIONS: ReadonlySet<string> = new Set(SUBMIT_HEADERS);
+
+/** Has it a header that asks for something? Most tasks have an id and no more. */
+function asksForMore(headers: ReadHeaders): boolean {
+  for (const [name] of headers) if (OPTIONS.has(name)) return true;
+  return false;
+}
+
 /** The longest header that travels on: no good one is longer, and a retry must fit where a submit did. */
 const FORWARDED_MAX_CHARS = 8_192;
 
 function forwarded(headers: Delivery["headers"]): readonly (readonly [string, string])[] {
-  if (headers === undefined || headers === "malformed") return [];
+  if (headers === undefined || headers === "malformed" || !asksForMore(headers)) return NONE;
   return SUBMIT_HEADERS.flatMap((name) => {
     const value = headers.get(name);
     return value === "" || value.length > FORWARDED_MAX_CHARS ? [] : [[name, value] as const];

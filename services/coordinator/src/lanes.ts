@@ -16,7 +16,7 @@ import {
   type JetStreamManager,
   ReplayPolicy,
 } from "@nats-io/jetstream";
-import { sentHeaders } from "@swarm-mesh/bus";
+import { quickHeaders } from "@swarm-mesh/bus";
 import {
   isCapability,
   MESH_RETRIES,
@@ -231,7 +231,7 @@ export class Lanes {
     const examine = lane.unsettled > 0 || lane.precedence === "retry" || info.deliveries > 1;
     this.#options.onDelivery({
       subject: message.subject,
-      headers: sentHeaders(() => message.headers),
+      headers: quickHeaders(message),
       payload: message.data,
       stream: streamOf(lane.precedence),
       seq: info.seq,

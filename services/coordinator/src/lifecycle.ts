@@ -148,6 +148,9 @@ export interface OutcomeFact {
   readonly dueAt: string;
 }
 
+/** What a node that was sent a task without being asked says instead of taking it. */
+const REFUSALS: ReadonlySet<string> = new Set(["busy", "unknown_capability"]);
+
 /** Decides what a node's outcome does to the record. A repeat of a recorded one is `stale` here. */
 export function decideOutcome(record: TaskRecord, fact: OutcomeFact): OutcomeDecision {
   const { outcome } = fact;
@@ -171,6 +174,7 @@ export function decideOutcome(record: TaskRecord, fact: OutcomeFact): OutcomeDec
   }
   if (outcome.error.code === "handed_back") return { kind: "move", reason: "handed_back" };
   if (outcome.error.code === "lease_lost") return { kind: "move", reason: "node_failed" };
+  if (REFUSALS.has(outcome.error.code)) return { kind: "move", reason: "refused" };
   return decideFailure({ ...record, agent }, outcome.error, fact);
 }
 
@@ -264,7 +268,7 @@ export type MessageDecision =
   | { readonly kind: "adopt" }
   /** It waits for its due time: make sure that it is scheduled, then let the message go. */
   | { readonly kind: "schedule" }
-  /** Over, or carried by another message: let this one go. */
+  /** Over: let this one go. */
   | { readonly kind: "drop" };
 
 /**
@@ -278,14 +282,11 @@ export function decideMessage(
 ): MessageDecision {
   if (record === undefined) return { kind: "place" };
   if (isFinal(record.status)) return { kind: "drop" };
-  if (record.status === "running") {
-    // A retry message older than the running try was overtaken; one that became it is its carrier.
-    return retryAttempt !== undefined && retryAttempt < record.attempt
-      ? { kind: "drop" }
-      : { kind: "adopt" };
-  }
-  if (retryAttempt === undefined) return { kind: "schedule" };
-  return retryAttempt === record.attempt + 1 ? { kind: "place" } : { kind: "drop" };
+  // Whatever message comes first stands for the task: a try may have moved on under an older one.
+  if (record.status === "running") return { kind: "adopt" };
+  // The next try's own message may not be stored yet: whoever died before that left this one.
+  const isNext = retryAttempt !== undefined && retryAttempt > record.attempt;
+  return isNext ? { kind: "place" } : { kind: "schedule" };
 }
 
 /** Nodes that ran the task, newest first, each once: where its checkpoint may be. */

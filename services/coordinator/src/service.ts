@@ -88,6 +88,8 @@ class Replica {
   /** The lease while this replica leads. */
   #lease: Lease | undefined;
   #epoch = 0;
+  /** The term while this replica leads. */
+  #term: Term | undefined;
 
   constructor(config: Config, deps: ServiceDeps) {
     this.#config = config;
@@ -185,6 +187,7 @@ class Replica {
   async #lead(lease: Lease, epoch: number, signal: AbortSignal): Promise<void> {
     const { log } = this.#deps;
     log.info({ epoch }, "leading");
+    this.#fleet.reset();
     const announced = this.#announce("elected", epoch);
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
@@ -196,12 +199,14 @@ class Replica {
       trusted: () => lease.trusted() && !either.aborted,
       onFree: this.#onFree,
     });
+    this.#term = term;
     try {
       await Promise.all([
         term.run(either).finally(() => ended.abort()),
         this.#keep(lease, either).finally(() => ended.abort()),
       ]);
     } finally {
+      this.#term = undefined;
       ended.abort();
       const held = lease.trusted();
       await lease.revoke();
@@ -255,19 +260,28 @@ class Replica {
     return dead;
   }
 
-  /** A replica's connection closed: look at once whether it led. */
+  /** A replica's connection closed: look at once whether it led. A node's: the leader asks after it. */
   hearDisconnects(signal: AbortSignal): Promise<void> {
-    const onEvent = (payload: Uint8Array): void => {
-      const event = decode(DisconnectEvent, payload);
-      const name = event.ok ? (event.value.client.name ?? "") : "";
-      if (this.#lease === undefined && name.startsWith(`${SERVICE}/`)) this.#wakeup.ring();
-    };
-    return listen(
-      this.#deps.nc,
-      disconnectEventSubject("MESH"),
-      (message) => onEvent(message.data),
-      { signal },
-    );
+    const hear = (account: string, onGone: (name: string) => void): Promise<void> =>
+      listen(
+        this.#deps.nc,
+        disconnectEventSubject(account),
+        (message) => {
+          const event = decode(DisconnectEvent, message.data);
+          if (event.ok) onGone(event.value.client.name ?? "");
+        },
+        { signal },
+      );
+    return together(signal, [
+      () =>
+        hear("MESH", (name) => {
+          if (this.#lease === undefined && name.startsWith(`${SERVICE}/`)) this.#wakeup.ring();
+        }),
+      () =>
+        hear("NODES", (name) => {
+          if (name.startsWith("node/")) this.#term?.onDisconnect(name.slice("node/".length));
+        }),
+    ]);
   }
 
   /** A leader whose link was down may have been replaced: it stops, and stands again. */

@@ -18,6 +18,8 @@ import {
   nodeSubject,
   Outcome,
   type OutcomeAnswer,
+  OutcomeBatch,
+  type OutcomeBatchAnswer,
   PROGRESS_MAX_BYTES,
   Progress,
   SUBMIT_OPTIONS_DEFAULT,
@@ -63,7 +65,33 @@ export class Settlement {
     const taskId = tokenOf(message.subject, 4);
     const decoded = decode(Outcome, message.data);
     if (!decoded.ok) throw new RefusedError("bad_request", `outcome: ${decoded.problem}`);
-    const outcome = decoded.value;
+    return { answer: await this.#answerTo(taskId, node, decoded.value) };
+  }
+
+  /** Answers `mesh.tasks.outcomes.<node>`, when the last of them is settled. */
+  async outcomes(message: Msg): Promise<OutcomeBatchAnswer> {
+    const node = tokenOf(message.subject, 3);
+    const decoded = decode(OutcomeBatch, message.data);
+    if (!decoded.ok) throw new RefusedError("bad_request", `outcomes: ${decoded.problem}`);
+    const answers = await Promise.all(
+      decoded.value.map((outcome) =>
+        this.#answerTo(outcome.taskId, node, outcome).catch((error: unknown) => {
+          if (error instanceof TermOverError) throw error;
+          if (!(error instanceof RefusedError)) {
+            this.#options.log.error({ taskId: outcome.taskId, node, err: error }, "outcome failed");
+          }
+          return "again" as const;
+        }),
+      ),
+    );
+    return { answers };
+  }
+
+  async #answerTo(
+    taskId: string,
+    node: string,
+    outcome: Outcome,
+  ): Promise<OutcomeAnswer["answer"]> {
     const held = this.#options.tasks.get(taskId);
     const answer =
       held === undefined
@@ -73,7 +101,7 @@ export class Settlement {
       this.staleOutcomes++;
       this.#options.log.info({ taskId, node, attempt: outcome.attempt }, "outcome was stale");
     }
-    return { answer };
+    return answer;
   }
 
   /** Answers `mesh.tasks.cancel.<task>` with the record. A final record is answered as it is. */
@@ -97,6 +125,7 @@ export class Settlement {
       this.#options.log.warn({ taskId: held.id, bytes: message.data.length }, "progress dropped");
       return;
     }
+    held.accepted = true;
     held.progress = { value: decoded.value.progress ?? null };
   }
 
@@ -176,13 +205,14 @@ export class Settlement {
     for (;;) {
       const { record } = held;
       if (held.gone || record === undefined) return this.#judgeUnheld(held.id, node, outcome);
-      const dueAtMs = this.#dueAtMs(held.options.backoff, record);
+      const dueAtMs = outcome.ok ? 0 : this.#dueAtMs(held.options.backoff, record);
       const at = records.now();
-      const dueAt = isoTime(dueAtMs);
+      const dueAt = outcome.ok ? at : isoTime(dueAtMs);
       const decision = decideOutcome(record, { node, outcome, epoch, at, dueAt });
       if (decision.kind === "stale") return "stale";
       if (decision.kind === "move") {
-        await dispatcher.move(held, decision.reason);
+        if (decision.reason === "refused") await dispatcher.refused(held, node, decision.reason);
+        else await dispatcher.move(held, decision.reason);
         return "recorded";
       }
       if (!(await this.#writeOutcome(held, decision.record, node))) {

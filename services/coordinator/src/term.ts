@@ -22,6 +22,7 @@ import {
   moveSubject,
   NodeId,
   outcomeSubject,
+  outcomesSubject,
   progressSubject,
   RUNNING_MAX,
   type SyncAnswer,
@@ -32,13 +33,15 @@ import { aborted, latch, ticks, together } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import { Backlog } from "./backlog.ts";
 import type { Config } from "./config.ts";
+import { Courier } from "./courier.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
 import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
-import { ACK_WAIT_MS, Lanes } from "./lanes.ts";
+import { Lanes } from "./lanes.ts";
 import { Records, TermOverError } from "./records.ts";
 import { Settlement } from "./settlement.ts";
 import { Strays } from "./strays.ts";
+import { Vigil } from "./vigil.ts";
 
 export interface TermOptions {
   readonly config: Config;
@@ -50,11 +53,6 @@ export interface TermOptions {
   /** Called by the fleet when slots become free; the term registers itself here. */
   readonly onFree: { listener: ((capabilities: readonly string[]) => void) | undefined };
 }
-
-/** Held messages are shown to be alive in each third of the ack-wait. */
-const RENEW_AFTER_MS = ACK_WAIT_MS / 3;
-/** A try this much over its limit without a word is asked for. */
-const OVERDUE_MS = 60_000;
 
 export class Term {
   readonly #options: TermOptions;
@@ -68,6 +66,7 @@ export class Term {
   readonly #settlement: Settlement;
   readonly #lanes: Lanes;
   readonly #strays: Strays;
+  readonly #vigil: Vigil;
   #tookOver = false;
   #examining = 0;
   #settled = false;
@@ -87,6 +86,7 @@ export class Term {
     const shared = { ...deps, config, epoch, fleet, records: this.#records };
     this.#dispatcher = new Dispatcher({
       ...shared,
+      courier: new Courier({ ...deps, epoch }),
       backlog: this.#backlog,
       localHost: hostname(),
       spawn: (held, work) => this.#spawnFor(held, work),
@@ -100,6 +100,13 @@ export class Term {
       settled: () => this.#settled,
     });
     const settlement = this.#settlement;
+    this.#vigil = new Vigil({
+      ...shared,
+      dispatcher: this.#dispatcher,
+      settlement,
+      tasks: this.#tasks,
+      spawn: (held, work) => this.#spawnFor(held, work),
+    });
     this.#strays = new Strays({ ...deps, settlement, tasks: this.#tasks, signal });
   }
 
@@ -112,11 +119,13 @@ export class Term {
     this.#options.onFree.listener = (capabilities) => this.#onFree(capabilities);
     const on = (inner: AbortSignal) => ({ log, signal: inner });
     const outcome = this.#leading((message) => settlement.outcome(message));
+    const outcomes = this.#leading((message) => settlement.outcomes(message));
     const cancel = this.#leading((message) => this.#cancel(message));
     try {
       await together(signal, [
         (inner) => Promise.race([this.#broken.promise, aborted(inner)]),
         (inner) => listen(nc, outcomeSubject("*", "*"), outcome, on(inner)),
+        (inner) => listen(nc, outcomesSubject("*"), outcomes, on(inner)),
         (inner) => listen(nc, progressSubject("*", "*"), (m) => settlement.progress(m), on(inner)),
         (inner) => listen(nc, cancelSubject("*"), cancel, on(inner)),
         (inner) => answer(nc, heldSubject("*"), (m) => this.#held(m), on(inner)),
@@ -130,6 +139,11 @@ export class Term {
       this.#options.onFree.listener = undefined;
       this.#lanes.close();
     }
+  }
+
+  /** The server says that the node's connection has closed. */
+  onDisconnect(nodeId: string): void {
+    if (!this.#ended.signal.aborted) this.#vigil.onDisconnect(nodeId);
   }
 
   async #takeOver(signal: AbortSignal): Promise<void> {
@@ -266,45 +280,10 @@ export class Term {
       const now = deps.clock.elapsed();
       fleet.forgive(now);
       this.#lanes.sweep();
-      for (const held of this.#tasks.values()) this.#lookAt(held, now);
+      for (const held of this.#tasks.values()) this.#vigil.lookAt(held, now);
       this.#replenishAll();
       if (this.#tookOver) void this.#strays.look();
     }
-  }
-
-  #lookAt(held: HeldTask, now: number): void {
-    const { config, fleet } = this.#options;
-    if (now - held.renewedAtMs > RENEW_AFTER_MS) {
-      held.renewedAtMs = now;
-      this.#records.renew(held);
-    }
-    const { record } = held;
-    if (held.phase !== "running" || record === undefined || record.node === null) return;
-    if (held.progress !== undefined) {
-      this.#spawnFor(
-        held,
-        held.exclusive(() => this.#settlement.writeProgress(held)),
-      );
-    }
-    if (!fleet.isGone(record.node, record.incarnation ?? 0)) {
-      held.orphanSinceMs = undefined;
-      const overdue = now - held.sentAtMs > held.options.timeoutMs + OVERDUE_MS;
-      if (overdue) {
-        this.#spawnFor(
-          held,
-          held.exclusive(() => this.#dispatcher.question(held)),
-        );
-      }
-      return;
-    }
-    held.orphanSinceMs ??= now;
-    if (now - held.orphanSinceMs < config.orphanAfterMs) return;
-    this.#spawnFor(
-      held,
-      held.exclusive(async () => {
-        if (held.orphanSinceMs !== undefined) await this.#dispatcher.move(held, "node_failed");
-      }),
-    );
   }
 
   #cancel(message: Msg): Promise<unknown> {

@@ -79,10 +79,16 @@ describe("decideMessage", () => {
     { name: "no record, put back", record: undefined, retry: 1, kind: "place" },
     { name: "running, the submit again", record: first, retry: undefined, kind: "adopt" },
     { name: "running, the retry it came from", record: first, retry: 1, kind: "adopt" },
-    { name: "running, an older retry", record: { ...first, attempt: 3 }, retry: 2, kind: "drop" },
+    { name: "running, an older retry", record: { ...first, attempt: 3 }, retry: 2, kind: "adopt" },
     { name: "retrying, the submit again", record: retrying, retry: undefined, kind: "schedule" },
     { name: "retrying, its retry", record: retrying, retry: 2, kind: "place" },
-    { name: "retrying, an older retry", record: retrying, retry: 1, kind: "drop" },
+    // The leader died before it could store the next one: this message is all that is left.
+    {
+      name: "retrying, the retry of the try that ended",
+      record: retrying,
+      retry: 1,
+      kind: "schedule",
+    },
     {
       name: "final",
       record: { ...first, status: "failed" as const },

@@ -174,6 +174,7 @@ async function addNode(deps: Deps, id: string, options: NodeOptions) {
     memoryBytes: 1,
     version: "",
     costPerHour: 0,
+    batches: false,
     joinedAt: now,
     updatedAt: options.updatedAt ?? now,
   };

@@ -99,10 +99,11 @@ export class Records {
    */
   async archive(id: string, revision: number): Promise<void> {
     const { requester, log } = this.#deps;
-    const h = expecting(revision);
-    h.set("KV-Operation", "PURGE");
-    h.set("Nats-Rollup", "sub");
-    const stored = await requester.stored(kvSubject(NODES_BUCKET.name, id), "", { headers: h });
+    const headers = expecting(revision, [
+      ["KV-Operation", "PURGE"],
+      ["Nats-Rollup", "sub"],
+    ]);
+    const stored = await requester.stored(kvSubject(NODES_BUCKET.name, id), "", { headers });
     if (stored.kind === "stored") log.info({ nodeId: id, revision }, "record archived");
   }
 

@@ -86,13 +86,11 @@ export function decideRegistration(stored: Stored, evidence: Evidence): Registra
   if (evidence.ping.kind === "answered" && evidence.ping.incarnation === life) {
     return refuse("id_in_use", `node ${id} lives: incarnation ${life} answers`, false);
   }
-  if (evidence.ping.kind === "nobody") {
-    // Who was welcomed a moment ago may not listen yet.
-    const young = record.state === "JOINING" && evidence.ageMs < evidence.joinGraceMs;
-    return young
-      ? refuse("id_in_use", `node ${id} is joining just now`, true)
-      : { kind: "end-predecessor", incarnation: life };
+  // Who was welcomed a moment ago may not listen yet, or be slow.
+  if (record.state === "JOINING" && evidence.ageMs < evidence.joinGraceMs) {
+    return refuse("id_in_use", `node ${id} is joining just now`, true);
   }
+  if (evidence.ping.kind === "nobody") return { kind: "end-predecessor", incarnation: life };
   // A frozen process, or one of another life: its lease says how long it must be believed in.
   return evidence.leaseOf === life
     ? refuse("id_in_use", `node ${id} does not answer, but its lease still runs`, true)

@@ -57,6 +57,9 @@ describe("deciding who may have an id", () => {
     ["JOINING", nobody, { ageMs: 0 }, refused(true)],
     ["JOINING", nobody, { ageMs: 4_999 }, refused(true)],
     ["JOINING", nobody, { ageMs: 5_000 }, ended],
+    // It may be there and slow: another life in its place would be two at once.
+    ["JOINING", silent, { ageMs: 4_999 }, refused(true)],
+    ["JOINING", silent, { ageMs: 5_000 }, ended],
     ["JOINING", itself, { ageMs: 60_000 }, refused(false)],
     ["JOINING", silent, { leaseOf: LIFE }, refused(true)],
   ])("a record %s and a ping %o with %o", (state, ping, more, expected) => {
@@ -208,6 +211,7 @@ function storedIn(state: NodeState): { revision: number; record: NodeRecord } {
     memoryBytes: 1,
     version: "",
     costPerHour: 0,
+    batches: false,
   } as const;
   const joining = joiningRecord("n1", registration, 3, AT);
   if (state === "JOINING") return { revision: LIFE, record: joining };

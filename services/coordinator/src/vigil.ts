@@ -1,0 +1,107 @@
+/**
+ * Watches over tasks that nodes have: renews their messages, asks after what was not acknowledged,
+ * moves what has no living node.
+ *
+ * The server's word that a connection closed makes it fast; the sweep makes it correct.
+ */
+import type { Clock } from "@swarm-mesh/runtime";
+import type { Config } from "./config.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Fleet } from "./fleet.ts";
+import type { HeldTask } from "./held-task.ts";
+import { ACK_WAIT_MS } from "./lanes.ts";
+import type { Records } from "./records.ts";
+import type { Settlement } from "./settlement.ts";
+
+/** Held messages are shown to be alive in each third of the ack-wait. */
+const RENEW_AFTER_MS = ACK_WAIT_MS / 3;
+/** A try this much over its limit without a word is asked for. */
+const OVERDUE_MS = 60_000;
+
+export interface VigilOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly fleet: Fleet;
+  readonly records: Records;
+  readonly dispatcher: Dispatcher;
+  readonly settlement: Settlement;
+  /** The tasks in hand, by id. */
+  readonly tasks: ReadonlyMap<string, HeldTask>;
+  /** Runs work on a task that nobody waits for; when it fails the task is set aside. */
+  readonly spawn: (held: HeldTask, work: Promise<unknown>) => void;
+}
+
+export class Vigil {
+  readonly #options: VigilOptions;
+  /** Nodes whose connection closed in this turn. */
+  readonly #disconnected = new Set<string>();
+
+  constructor(options: VigilOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The node's connection has closed. Whether it is gone is for the health monitor to say; here it
+   * is given nothing more for now, and asked about what it has not acknowledged: when nobody is
+   * there, the server says so within a millisecond.
+   */
+  onDisconnect(nodeId: string): void {
+    const { config, clock, fleet } = this.#options;
+    fleet.shun(nodeId, clock.elapsed() + config.shunMs);
+    // Nodes may be lost by the hundred: one look at all tasks serves all that went in this turn.
+    if (this.#disconnected.size === 0) setImmediate(() => this.#askAfter());
+    this.#disconnected.add(nodeId);
+  }
+
+  #askAfter(): void {
+    const { tasks, dispatcher, spawn } = this.#options;
+    const nodes = new Set(this.#disconnected);
+    this.#disconnected.clear();
+    for (const held of tasks.values()) {
+      if (held.accepted || !nodes.has(held.record?.node ?? "")) continue;
+      spawn(
+        held,
+        held.exclusive(() => dispatcher.question(held)),
+      );
+    }
+  }
+
+  /** Does what is due for one task; `now` is monotonic. Call it for each, now and then. */
+  lookAt(held: HeldTask, now: number): void {
+    const { config, fleet, records, dispatcher, settlement, spawn } = this.#options;
+    if (now - held.renewedAtMs > RENEW_AFTER_MS) {
+      held.renewedAtMs = now;
+      records.renew(held);
+    }
+    const { record } = held;
+    if (held.phase !== "running" || record === undefined || record.node === null) return;
+    if (held.progress !== undefined) {
+      spawn(
+        held,
+        held.exclusive(() => settlement.writeProgress(held)),
+      );
+    }
+    if (!fleet.isGone(record.node, record.incarnation ?? 0)) {
+      held.orphanSinceMs = undefined;
+      const silentMs = now - held.sentAtMs;
+      const patienceMs = held.accepted
+        ? held.options.timeoutMs + OVERDUE_MS
+        : config.acceptTimeoutMs;
+      if (silentMs > patienceMs) {
+        spawn(
+          held,
+          held.exclusive(() => dispatcher.question(held)),
+        );
+      }
+      return;
+    }
+    held.orphanSinceMs ??= now;
+    if (now - held.orphanSinceMs < config.orphanAfterMs) return;
+    spawn(
+      held,
+      held.exclusive(async () => {
+        if (held.orphanSinceMs !== undefined) await dispatcher.move(held, "node_failed");
+      }),
+    );
+  }
+}
