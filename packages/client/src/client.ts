@@ -8,7 +8,6 @@
 import { type Answer, openConnection, Requester, watchLink } from "@swarm-mesh/bus";
 import {
   cancelSubject,
-  DURATION_MAX_MS,
   type FindNodes,
   getSubject,
   isTaskId,
@@ -24,6 +23,7 @@ import {
 import {
   backoffMs,
   type Clock,
+  type Latch,
   type Log,
   latch,
   type Random,
@@ -34,25 +34,13 @@ import {
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
 import { onAbort } from "./abort.ts";
-import { Denials } from "./denials.ts";
-import {
-  MeshClientError,
-  RefusedRequestError,
-  SubmitError,
-  TaskFailedError,
-  WaitTimeoutError,
-} from "./errors.ts";
-import { Follower, type WaitOptions } from "./follow.ts";
+import { watchDenials } from "./denials.ts";
+import { MeshClientError, RefusedRequestError, SubmitError, TaskFailedError } from "./errors.ts";
+import { Following, type WaitOptions } from "./following.ts";
 import { question, reasonOf } from "./question.ts";
-import {
-  newTaskId,
-  prepare,
-  type SubmitItem,
-  type SubmitOptions,
-  type SubmitPayload,
-} from "./submission.ts";
+import { prepare, type SubmitItem, type SubmitOptions, type SubmitPayload } from "./submission.ts";
 import { type SubmitManyOptions, type SubmitResult, submitMany } from "./submit-many.ts";
-import { type Submitted, Submitter } from "./submitter.ts";
+import { type SubmitOutcome, type Submitted, Submitter } from "./submitter.ts";
 
 export interface MeshClientOptions {
   /** The user's name, whose inbox answers come to. Default `client`. */
@@ -78,6 +66,13 @@ export interface ConnectClientOptions extends MeshClientOptions {
 
 interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+}
+
+/** A request on its way. */
+interface Asking {
+  readonly subject: string;
+  /** Ends it before its answer, or when that can no longer come. */
+  readonly cut: Latch<Answer<never>>;
 }
 
 /** How long a call tries unless it was told otherwise: longer than an election of the store. */
@@ -106,31 +101,29 @@ export class MeshClient {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #requester: Requester;
-  readonly #denials: Denials;
   readonly #submitter: Submitter;
+  readonly #following: Following;
   readonly #deadlineMs: number;
-  /** Requests on their way; each is called when its answer can no longer come. */
-  readonly #onTheWay = new Set<() => void>();
+  readonly #asking = new Set<Asking>();
 
   /** On a connection of the caller's, which stays open unless it is `owned`. */
   constructor(nc: NatsConnection, options: MeshClientOptions & { readonly owned?: boolean } = {}) {
+    const clock = options.clock ?? systemClock;
+    const random = options.random ?? systemRandom;
+    const deadlineMs = options.deadlineMs ?? DEADLINE_DEFAULT_MS;
+    const inboxPrefix = options.inboxPrefix ?? `_INBOX_${options.inbox ?? "client"}`;
+    const requester = new Requester(nc, { inboxPrefix, clock });
     this.nc = nc;
     this.#owned = options.owned ?? false;
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
-    this.#deadlineMs = options.deadlineMs ?? DEADLINE_DEFAULT_MS;
-    const inboxPrefix = options.inboxPrefix ?? `_INBOX_${options.inbox ?? "client"}`;
-    this.#requester = new Requester(nc, { inboxPrefix, clock: this.#clock });
-    this.#denials = new Denials(nc);
-    const deps = {
-      requester: this.#requester,
-      denials: this.#denials,
-      clock: this.#clock,
-      random: this.#random,
-    };
-    this.#submitter = new Submitter(deps, this.#deadlineMs);
+    this.#clock = clock;
+    this.#random = random;
+    this.#requester = requester;
+    this.#deadlineMs = deadlineMs;
+    this.#submitter = new Submitter({ requester, clock, random, deadlineMs });
+    this.#following = new Following({ nc, clock, random, get: (taskId) => this.#peek(taskId) });
+    void watchDenials(nc, (subject, message) => this.#denied(subject, message));
     const untilClosed = new AbortController().signal;
-    void watchLink(nc, (up) => up && this.#sendAgain(), untilClosed);
+    void watchLink(nc, (up) => up && this.#linkIsBack(), untilClosed);
   }
 
   /** Submits a task. Resolves once it is durable; a repeat with the same id is the same task. */
@@ -139,7 +132,13 @@ export class MeshClient {
     payload?: SubmitPayload,
     options: SubmitOptions & CallOptions = {},
   ): Promise<Submitted> {
-    return this.#submit({ ...options, capability, payload }, options.signal);
+    return new Promise((resolve, reject) => {
+      this.#submitter.submit(
+        prepare(capability, payload, options),
+        (outcome) => (outcome instanceof SubmitError ? reject(outcome) : resolve(outcome)),
+        options.signal,
+      );
+    });
   }
 
   /** Submits many tasks, a bounded number on their way at once; yields each as it settles. */
@@ -160,29 +159,31 @@ export class MeshClient {
   }
 
   /** Submits a task and waits for its final record, whatever that is. */
-  async submitAndWait(
+  submitAndWait(
     capability: string,
     payload?: SubmitPayload,
     options: SubmitOptions & WaitOptions = {},
   ): Promise<TaskRecord> {
-    const item = { ...options, capability, payload, id: options.id ?? newTaskId() };
-    // Listens first: a quick task may have ended before its submit is answered.
-    const follower = this.#follower(item.id);
-    try {
-      const { duplicate } = await this.#submit(item, options.signal);
-      // A task that was there before may have ended long ago, and then nothing more is published.
-      follower.start(options.id === undefined && !duplicate ? "later" : "now");
-      return await this.#waitOn(follower, item.id, options);
-    } finally {
-      follower.close();
-    }
+    return new Promise((resolve, reject) => {
+      const submission = prepare(capability, payload, options);
+      // Listens first: a quick task may have ended before its submit is answered.
+      const follower = this.#following.listen(submission.id, resolve, reject);
+      const onOutcome = (outcome: SubmitOutcome): void => {
+        if (outcome instanceof SubmitError) {
+          this.#following.fail(follower, outcome);
+          return;
+        }
+        // A task that was there before may have ended long ago, and then nothing more is published.
+        const first = options.id === undefined && !outcome.duplicate ? "later" : "now";
+        this.#following.begin(follower, first, options);
+      };
+      follower.submit = this.#submitter.submit(submission, onOutcome, options.signal);
+    });
   }
 
   /** Waits for the task's final record. A task nobody knows yet is waited for all the same. */
   async wait(taskId: string, options: WaitOptions = {}): Promise<TaskRecord> {
-    const follower = this.#follower(taskId);
-    follower.start("now");
-    return this.#waitOn(follower, taskId, options);
+    return this.#following.wait(checked(taskId), options);
   }
 
   /** Waits for the task's result. Throws {@link TaskFailedError} when it ended without one. */
@@ -195,16 +196,7 @@ export class MeshClient {
     taskId: string,
     options: CallOptions = {},
   ): AsyncGenerator<TaskRecord, void, undefined> {
-    const follower = this.#follower(taskId);
-    follower.start("now");
-    const stop = new AbortController();
-    const release = onAbort(options.signal, () => stop.abort(abortedError(taskId)));
-    try {
-      yield* follower.records(stop.signal);
-    } finally {
-      release();
-      follower.close();
-    }
+    yield* this.#following.steps(checked(taskId), options.signal);
   }
 
   /** The task's record; `undefined` when it has none: it waits, or was never submitted. */
@@ -244,20 +236,16 @@ export class MeshClient {
   ): Promise<Answer<z.infer<S>>> {
     const { signal, timeoutMs } = options;
     if (this.nc.isClosed()) throw new MeshClientError("closed", "the connection is closed");
-    const cut = latch<Answer<never>>();
-    const stopWatching = this.#denials.watch(subject, (message) =>
-      cut.reject(new MeshClientError("denied", `this user may not ask that: ${message}`)),
-    );
+    const asking: Asking = { subject, cut: latch() };
+    const { cut } = asking;
     const release = onAbort(signal, () => cut.reject(new MeshClientError("aborted", "aborted")));
-    const lost = (): void => cut.resolve({ kind: "timeout" });
-    this.#onTheWay.add(lost);
+    this.#asking.add(asking);
     try {
       const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
       return await Promise.race([answer, cut.promise]);
     } finally {
-      stopWatching();
       release();
-      this.#onTheWay.delete(lost);
+      this.#asking.delete(asking);
     }
   }
 
@@ -267,65 +255,23 @@ export class MeshClient {
   }
 
   /** What was on its way when the link was lost is answered by nobody. */
-  #sendAgain(): void {
+  #linkIsBack(): void {
     this.#submitter.sendAgain();
-    for (const lost of this.#onTheWay) lost();
+    for (const { cut } of this.#asking) cut.resolve({ kind: "timeout" });
+    this.#following.askAll();
   }
 
-  #submit(item: SubmitItem, signal: AbortSignal | undefined): Promise<Submitted> {
-    return new Promise((resolve, reject) => {
-      const submission = prepare(item);
-      this.#submitter.submit(
-        submission,
-        (outcome) => (outcome instanceof SubmitError ? reject(outcome) : resolve(outcome)),
-        signal,
-      );
-    });
-  }
-
-  #follower(taskId: string): Follower {
-    return new Follower(checked(taskId), {
-      nc: this.nc,
-      clock: this.#clock,
-      random: this.#random,
-      get: (id, signal) => this.#peek(id, signal),
-    });
+  #denied(subject: string, message: string): void {
+    this.#submitter.denied(subject, message);
+    const error = new MeshClientError("denied", `this user may not ask that: ${message}`);
+    for (const asking of this.#asking) if (asking.subject === subject) asking.cut.reject(error);
   }
 
   /** One look at the record. Nobody there is no failure; no right to ask is. */
-  async #peek(taskId: string, signal: AbortSignal): Promise<TaskRecord | undefined> {
-    try {
-      const answer = await this.askOnce(getSubject(taskId), {}, TaskRecord, {
-        timeoutMs: TRY_TIMEOUT_MS,
-        signal,
-      });
-      return answer.kind === "ok" ? answer.value : undefined;
-    } catch (error) {
-      if (signal.aborted) return undefined;
-      throw error;
-    }
-  }
-
-  async #waitOn(follower: Follower, taskId: string, options: WaitOptions): Promise<TaskRecord> {
-    const { timeoutMs = DURATION_MAX_MS, signal } = options;
-    const stop = new AbortController();
-    const release = onAbort(signal, () => stop.abort(abortedError(taskId)));
-    const settled = new AbortController();
-    void this.#clock.sleep(timeoutMs, settled.signal).then(() => {
-      stop.abort(new WaitTimeoutError(taskId, timeoutMs, follower.last));
-    });
-    try {
-      for await (const record of follower.records(stop.signal)) {
-        // `records` ends with the final one.
-        void record;
-      }
-    } finally {
-      release();
-      settled.abort();
-      follower.close();
-    }
-    if (follower.last === undefined) throw new MeshClientError("closed", "the wait was given up");
-    return follower.last;
+  async #peek(taskId: string): Promise<TaskRecord | undefined> {
+    const timeoutMs = TRY_TIMEOUT_MS;
+    const answer = await this.askOnce(getSubject(taskId), {}, TaskRecord, { timeoutMs });
+    return answer.kind === "ok" ? answer.value : undefined;
   }
 
   #require<T>(answer: Asked<T>): T {
@@ -378,8 +324,4 @@ function checked(taskId: string): string {
     "bad_request",
     `${JSON.stringify(taskId.slice(0, 80))} is no task id: 1 to 64 characters of A-Z a-z 0-9 _ -`,
   );
-}
-
-function abortedError(taskId: string): MeshClientError {
-  return new MeshClientError("aborted", `the wait for task ${taskId} was aborted`);
 }

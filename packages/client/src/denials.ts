@@ -6,34 +6,15 @@
  */
 import { type NatsConnection, PermissionViolationError } from "nats";
 
-type OnDenied = (message: string) => void;
-
-export class Denials {
-  readonly #waiting = new Map<string, Set<OnDenied>>();
-
-  constructor(nc: NatsConnection) {
-    void this.#listen(nc);
-  }
-
-  /** Calls `onDenied` when the server forbids a publish on `subject`; call the result to stop. */
-  watch(subject: string, onDenied: OnDenied): () => void {
-    const waiting = this.#waiting.get(subject) ?? new Set();
-    waiting.add(onDenied);
-    this.#waiting.set(subject, waiting);
-    return () => {
-      waiting.delete(onDenied);
-      if (waiting.size === 0 && this.#waiting.get(subject) === waiting) {
-        this.#waiting.delete(subject);
-      }
-    };
-  }
-
-  async #listen(nc: NatsConnection): Promise<void> {
-    for await (const status of nc.status()) {
-      if (status.type !== "error") continue;
-      const { error } = status;
-      if (!(error instanceof PermissionViolationError) || error.operation !== "publish") continue;
-      for (const onDenied of this.#waiting.get(error.subject) ?? []) onDenied(error.message);
-    }
+/** Calls `onDenied` when the server forbids a publish on `subject`, until the connection closes. */
+export async function watchDenials(
+  nc: NatsConnection,
+  onDenied: (subject: string, message: string) => void,
+): Promise<void> {
+  for await (const status of nc.status()) {
+    if (status.type !== "error") continue;
+    const { error } = status;
+    if (!(error instanceof PermissionViolationError) || error.operation !== "publish") continue;
+    onDenied(error.subject, error.message);
   }
 }

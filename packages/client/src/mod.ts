@@ -12,7 +12,7 @@ export {
   TaskFailedError,
   WaitTimeoutError,
 } from "./errors.ts";
-export type { WaitOptions } from "./follow.ts";
+export type { WaitOptions } from "./following.ts";
 export {
   newTaskId,
   type SubmitItem,

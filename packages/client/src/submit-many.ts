@@ -146,7 +146,8 @@ class Window {
     };
     this.#onTheWay++;
     try {
-      this.#submitter.submit(prepare(item), onOutcome, this.#signal);
+      const submission = prepare(item.capability, item.payload, item);
+      this.#submitter.submit(submission, onOutcome, this.#signal);
     } catch (error) {
       if (!(error instanceof SubmitError)) throw error;
       onOutcome(error);

@@ -8,7 +8,6 @@ import type { Requester, Stored } from "@swarm-mesh/bus";
 import { backoffMs, type Clock, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
 import { ClosedConnectionError } from "nats";
 import { onAbort } from "./abort.ts";
-import type { Denials } from "./denials.ts";
 import { SubmitError } from "./errors.ts";
 import type { Submission } from "./submission.ts";
 
@@ -24,9 +23,10 @@ export type SubmitOutcome = Submitted | SubmitError;
 
 export interface SubmitterDeps {
   readonly requester: Requester;
-  readonly denials: Denials;
   readonly clock: Clock;
   readonly random: Random;
+  /** How long a submit is tried, in milliseconds. */
+  readonly deadlineMs: number;
 }
 
 /** How long one try may take. Two fit into the pause of a store that elects a leader. */
@@ -34,73 +34,86 @@ const TRY_TIMEOUT_MS = 4_000;
 
 export class Submitter {
   readonly #deps: SubmitterDeps;
-  readonly #deadlineMs: number;
-  readonly #onTheWay = new Set<Try>();
+  readonly #onTheWay: Underway[] = [];
 
-  constructor(deps: SubmitterDeps, deadlineMs: number) {
+  constructor(deps: SubmitterDeps) {
     this.#deps = deps;
-    this.#deadlineMs = deadlineMs;
   }
 
-  /** Sends `submission`; `onOutcome` is called exactly once and must not throw. */
+  /**
+   * Sends `submission`; `onOutcome` is called exactly once, unless the result is dropped before, and
+   * must not throw.
+   */
   submit(
     submission: Submission,
     onOutcome: (outcome: SubmitOutcome) => void,
     signal?: AbortSignal,
-  ): void {
-    const deadline = this.#deps.clock.elapsed() + this.#deadlineMs;
-    const onEnd = (outcome: SubmitOutcome): void => {
-      this.#onTheWay.delete(attempt);
-      onOutcome(outcome);
-    };
-    const attempt = new Try(this.#deps, submission, { deadline, onEnd });
-    this.#onTheWay.add(attempt);
-    attempt.start(signal);
+  ): Underway {
+    const underway = new Underway(this.#deps, submission, { all: this.#onTheWay, onOutcome });
+    underway.start(signal);
+    return underway;
   }
 
   /** Sends again all that is on its way: what a lost link took along is answered by nobody. */
   sendAgain(): void {
-    for (const attempt of this.#onTheWay) attempt.send();
+    // Whoever cannot be sent leaves its place to another, hence a copy.
+    for (const underway of [...this.#onTheWay]) underway.send();
+  }
+
+  /** The server forbids this user to publish on `subject`. */
+  denied(subject: string, message: string): void {
+    for (const underway of [...this.#onTheWay]) {
+      if (underway.subject === subject) underway.denied(message);
+    }
   }
 }
 
-interface TryOptions {
-  readonly deadline: number;
-  readonly onEnd: (outcome: SubmitOutcome) => void;
+interface UnderwayOptions {
+  /** Those on their way, in no order; this one among them until it ends. */
+  readonly all: Underway[];
+  readonly onOutcome: (outcome: SubmitOutcome) => void;
 }
 
-/** One submission on its way. No promise is made unless it has to be sent again. */
-class Try {
+/** One submission on its way. No promise or timer is made unless it has to be sent again. */
+export class Underway {
   readonly #deps: SubmitterDeps;
   readonly #submission: Submission;
-  readonly #options: TryOptions;
-  readonly #stop = new AbortController();
-  #release: readonly (() => void)[] = [];
+  readonly #options: UnderwayOptions;
+  readonly #deadline: number;
+  #stopListening: (() => void) | undefined;
+  /** Ends the pause before it is sent again; there is none before the first failure. */
+  #pause: AbortController | undefined;
+  /** Where it is among those on their way. */
+  #place: number;
   #sent = 0;
   #failures = 0;
   #done = false;
 
-  constructor(deps: SubmitterDeps, submission: Submission, options: TryOptions) {
+  constructor(deps: SubmitterDeps, submission: Submission, options: UnderwayOptions) {
     this.#deps = deps;
     this.#submission = submission;
     this.#options = options;
+    this.#deadline = deps.clock.elapsed() + deps.deadlineMs;
+    this.#place = options.all.push(this) - 1;
+  }
+
+  get subject(): string {
+    return this.#submission.subject;
   }
 
   start(signal: AbortSignal | undefined): void {
-    this.#release = [
-      this.#deps.denials.watch(this.#submission.subject, (message) =>
-        this.#fail("denied", `this user may not submit: ${message}`),
-      ),
-      onAbort(signal, () => this.#fail("aborted", "the submit was aborted; it may be stored")),
-    ];
-    if (this.#done) this.#letGo();
-    else this.send();
+    if (signal !== undefined) {
+      this.#stopListening = onAbort(signal, () =>
+        this.#fail("aborted", "the submit was aborted; it may be stored"),
+      );
+    }
+    this.send();
   }
 
   send(): void {
     if (this.#done) return;
     const { subject, body, headers } = this.#submission;
-    const remaining = this.#options.deadline - this.#deps.clock.elapsed();
+    const remaining = this.#deadline - this.#deps.clock.elapsed();
     const timeoutMs = Math.max(1, Math.min(TRY_TIMEOUT_MS, remaining));
     const number = ++this.#sent;
     const onStored = (stored: Stored): void => {
@@ -114,6 +127,24 @@ class Try {
       const message = error instanceof Error ? error.message : String(error);
       this.#fail(closed ? "closed" : "refused", message);
     }
+  }
+
+  denied(message: string): void {
+    this.#fail("denied", `this user may not submit: ${message}`);
+  }
+
+  /** Its outcome is of no interest any more: it is not sent again. */
+  drop(): void {
+    if (this.#done) return;
+    this.#done = true;
+    const { all } = this.#options;
+    const last = all.pop();
+    if (last !== undefined && last !== this) {
+      all[this.#place] = last;
+      last.#place = this.#place;
+    }
+    this.#stopListening?.();
+    this.#pause?.abort();
   }
 
   #settle(stored: Stored): void {
@@ -138,12 +169,13 @@ class Try {
     this.#failures++;
     const { clock, random } = this.#deps;
     const waitMs = backoffMs(REQUEST_BACKOFF, this.#failures, random);
-    if (clock.elapsed() + waitMs >= this.#options.deadline) {
+    if (clock.elapsed() + waitMs >= this.#deadline) {
       const tries = this.#failures === 1 ? "1 try" : `${this.#failures} tries`;
       return this.#fail("unavailable", `not known to be stored after ${tries}: ${reason}`);
     }
     const sent = this.#sent;
-    await clock.sleep(waitMs, this.#stop.signal);
+    this.#pause ??= new AbortController();
+    await clock.sleep(waitMs, this.#pause.signal);
     if (sent === this.#sent) this.send();
   }
 
@@ -153,13 +185,7 @@ class Try {
 
   #end(outcome: SubmitOutcome): void {
     if (this.#done) return;
-    this.#done = true;
-    this.#letGo();
-    this.#options.onEnd(outcome);
-  }
-
-  #letGo(): void {
-    if (this.#failures > 0) this.#stop.abort();
-    for (const release of this.#release) release();
+    this.drop();
+    this.#options.onOutcome(outcome);
   }
 }
