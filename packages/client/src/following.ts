@@ -8,10 +8,9 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { DURATION_MAX_MS, decode, isFinal, TaskRecord } from "@swarm-mesh/protocol";
-import type { Clock, Random } from "@swarm-mesh/runtime";
+import { BriefMap, type Clock, type Random } from "@swarm-mesh/runtime";
 import type { Msg, NatsConnection } from "nats";
 import { onAbort } from "./abort.ts";
-import { BriefMap } from "./brief-map.ts";
 import { MeshClientError, WaitTimeoutError } from "./errors.ts";
 import { EndFollower, type Follower, StepFollower } from "./follower.ts";
 import { StateFeed } from "./state-feed.ts";

@@ -11,9 +11,8 @@
  * and none is missed.
  */
 import { lastTokenOf, taskStateSubject } from "@swarm-mesh/protocol";
-import type { Clock } from "@swarm-mesh/runtime";
+import { BriefMap, type Clock } from "@swarm-mesh/runtime";
 import type { Msg, NatsConnection, Subscription } from "nats";
-import { BriefMap } from "./brief-map.ts";
 
 /** So many tasks at once share one subscription, until a whole window had fewer than the second. */
 const SHARE_FROM = 32;

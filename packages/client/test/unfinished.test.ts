@@ -1,7 +1,6 @@
 import { encode, isFinal, TaskStatus } from "@swarm-mesh/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BriefMap } from "../src/brief-map.ts";
 import { bytesOf, unfinishedText } from "../src/unfinished.ts";
 import { recordOf } from "./mesh-double.ts";
 
@@ -37,32 +36,6 @@ describe("unfinishedText", () => {
       fc.property(fc.uint8Array({ maxLength: 600 }), (data) => {
         expect(unfinishedText(data)).toBeUndefined();
       }),
-    );
-  });
-});
-
-describe("BriefMap", () => {
-  test("holds what a Map would, in its order", () => {
-    const step = fc.tuple(fc.boolean(), fc.integer({ min: 0, max: 40 }));
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 2_000, size: "max" }), (steps) => {
-        const brief = new BriefMap<number>();
-        const plain = new Map<string, number>();
-        for (const [adds, key] of steps) {
-          const name = String(key);
-          if (adds) {
-            brief.set(name, key);
-            plain.set(name, key);
-          } else {
-            expect(brief.delete(name)).toBe(plain.delete(name));
-          }
-          expect(brief.get(name)).toBe(plain.get(name));
-        }
-        expect([...brief.keys()]).toEqual([...plain.keys()]);
-        expect([...brief.values()]).toEqual([...plain.values()]);
-        expect(brief.size).toBe(plain.size);
-      }),
-      { numRuns: 30 },
     );
   });
 });

@@ -19,7 +19,14 @@ import {
   outcomesSubject,
   type WireError,
 } from "@swarm-mesh/protocol";
-import { backoffMs, type Clock, type Log, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
+import {
+  BriefMap,
+  backoffMs,
+  type Clock,
+  type Log,
+  type Random,
+  REQUEST_BACKOFF,
+} from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 
 /** Outcomes unacknowledged; at the limit the node refuses new tasks as busy. */
@@ -80,8 +87,8 @@ export interface OutboxOptions {
 
 export class Outbox {
   readonly #options: OutboxOptions;
-  readonly #pending = new Map<string, Entry>();
-  readonly #settled = new Map<string, Entry>();
+  readonly #pending = new BriefMap<Entry>();
+  readonly #settled = new BriefMap<Entry>();
   #pendingBytes = 0;
   #settledBytes = 0;
   /** To be sent when this turn of the event loop ends. */

@@ -17,7 +17,7 @@ import {
   type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
-import { type Clock, type Log, type Random, Wakeup } from "@swarm-mesh/runtime";
+import { BriefMap, type Clock, type Log, type Random, Wakeup } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import type { Agents } from "./agents.ts";
 import { type Dispatch, decideDispatch, parseDispatch, parseDispatches } from "./dispatch.ts";
@@ -79,7 +79,7 @@ export class Runner {
   draining = false;
   readonly #deps: RunnerDeps;
   /** The try of each task whose outcome is still open. */
-  readonly #runs = new Map<string, TaskRun>();
+  readonly #runs = new BriefMap<TaskRun>();
   /** Handlers that were given up but have not ended; each still holds its slot. */
   readonly #lingering = new Set<TaskRun>();
   readonly #wakeup = new Wakeup();

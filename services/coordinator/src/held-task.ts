@@ -23,7 +23,7 @@ import {
   type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
-import { isoTime, timeOf } from "@swarm-mesh/runtime";
+import { type BriefMap, isoTime, timeOf } from "@swarm-mesh/runtime";
 import type { Precedence, Waiting } from "./backlog.ts";
 import type { Slot } from "./fleet.ts";
 import type { Submission } from "./lifecycle.ts";
@@ -122,6 +122,9 @@ export class HeldTask implements Waiting, Submission {
     return result;
   }
 }
+
+/** The tasks in the leader's hands, by id, to look at. */
+export type TasksInHand = Pick<BriefMap<HeldTask>, "get" | "values">;
 
 /** What a message's subject and headers say. */
 export interface ParsedTask extends Submission {

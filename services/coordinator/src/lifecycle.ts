@@ -289,12 +289,17 @@ export function decideMessage(
   return isNext ? { kind: "place" } : { kind: "schedule" };
 }
 
-/** Nodes that ran the task, newest first, each once: where its checkpoint may be. */
+/**
+ * Nodes that ran the task, newest first, each once: where its checkpoint may be. Each attempt that is
+ * over either failed or was moved. The times of both are no help: they are of several clocks.
+ */
 export function nodesThatRan(record: TaskRecord): string[] {
-  const past = [
-    ...record.migrations.map((move) => ({ node: move.from, at: move.at })),
-    ...record.tries.map((failed) => ({ node: failed.node, at: failed.at })),
-  ].sort((a, b) => (a.at < b.at ? 1 : -1));
-  const nodes = past.flatMap((entry) => (entry.node === null ? [] : [entry.node]));
-  return [...new Set(nodes)];
+  const failed = new Map(record.tries.map(({ attempt, node }) => [attempt, node]));
+  const moves = record.migrations.values();
+  const nodes: string[] = [];
+  for (let attempt = 1; attempt <= record.attempt; attempt++) {
+    const node = failed.has(attempt) ? failed.get(attempt) : moves.next().value?.from;
+    if (typeof node === "string") nodes.push(node);
+  }
+  return [...new Set(nodes.reverse())];
 }

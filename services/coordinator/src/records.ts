@@ -7,7 +7,7 @@
 
 import { randomUUID } from "node:crypto";
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { Bucket, expecting, type Requester, type Stored } from "@swarm-mesh/bus";
+import { Bucket, expecting, RefusedError, type Requester, type Stored } from "@swarm-mesh/bus";
 import {
   CHECKPOINTS_BUCKET,
   checkpointKey,
@@ -33,9 +33,16 @@ import { headers, type MsgHdrs, type NatsConnection } from "nats";
 import type { HeldTask } from "./held-task.ts";
 import { nodesThatRan } from "./lifecycle.ts";
 
-/** This term is over: nothing more may be done in its name. Not a failure. */
-export class TermOverError extends Error {
+/**
+ * This term is over: nothing more may be done in its name. Not a failure; who asked for something
+ * meanwhile is told to ask the next leader.
+ */
+export class TermOverError extends RefusedError {
   override readonly name = "TermOverError";
+
+  constructor() {
+    super("not_leader", "this term is over", true);
+  }
 }
 
 /** The store will never take this value. */
@@ -93,10 +100,11 @@ export class Records {
   async write(held: HeldTask, next: TaskRecord): Promise<boolean> {
     const subject = kvSubject(TASKS_BUCKET.name, held.id);
     const value = encode(next);
+    const bytes = Buffer.from(value);
     let doubtful = false;
     for (let failures = 1; ; failures++) {
       this.#mayAct();
-      const stored = await this.#options.requester.stored(subject, value, {
+      const stored = await this.#options.requester.stored(subject, bytes, {
         headers: expecting(held.revision),
       });
       if (stored.kind === "stored") return keep(held, next, stored.revision);
@@ -217,7 +225,7 @@ export class Records {
   }
 
   #mayAct(): void {
-    if (!this.#options.trusted()) throw new TermOverError("this term is over");
+    if (!this.#options.trusted()) throw new TermOverError();
   }
 }
 

@@ -31,7 +31,7 @@ import { backoffMs, type Clock, isoTime, type Log, type Random } from "@swarm-me
 import type { Msg } from "nats";
 import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import { HeldTask } from "./held-task.ts";
+import { HeldTask, type TasksInHand } from "./held-task.ts";
 import { cancelled, decideOutcome, rejected, unstorable } from "./lifecycle.ts";
 import { type Records, TermOverError } from "./records.ts";
 
@@ -44,8 +44,7 @@ export interface SettlementOptions {
   readonly records: Records;
   readonly dispatcher: Dispatcher;
   readonly epoch: number;
-  /** The tasks in hand, by id. */
-  readonly tasks: ReadonlyMap<string, HeldTask>;
+  readonly tasks: TasksInHand;
   /** Is everything that was in the old leader's hands in ours? */
   readonly settled: () => boolean;
 }
@@ -194,8 +193,7 @@ export class Settlement {
     try {
       return await held.exclusive(work);
     } catch (error) {
-      const expected = error instanceof TermOverError || error instanceof RefusedError;
-      if (!expected) this.#options.dispatcher.setAside(held);
+      if (!(error instanceof RefusedError)) this.#options.dispatcher.setAside(held);
       throw error;
     }
   }

@@ -3,7 +3,7 @@ import type { JetStreamManager } from "@nats-io/jetstream";
 import { sentHeaders } from "@swarm-mesh/bus";
 import { isCapability, Lane, MESH_TASKS, SUBMIT_ALL } from "@swarm-mesh/protocol";
 import type { Clock, Log } from "@swarm-mesh/runtime";
-import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
+import { type Delivery, HeldTask, parseTask, type TasksInHand } from "./held-task.ts";
 import type { Settlement } from "./settlement.ts";
 
 /** Submits answered in one look; the rest is for the next. */
@@ -14,8 +14,7 @@ export interface StraysOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly settlement: Settlement;
-  /** The tasks in hand, by id. */
-  readonly tasks: ReadonlyMap<string, HeldTask>;
+  readonly tasks: TasksInHand;
   readonly signal: AbortSignal;
 }
 
@@ -62,7 +61,7 @@ export class Strays {
       examine: false,
     };
     const parsed = parseTask(delivery);
-    if (parsed.problem === undefined || tasks.has(parsed.id)) return false;
+    if (parsed.problem === undefined || tasks.get(parsed.id) !== undefined) return false;
     const held = new HeldTask(parsed, delivery, clock.elapsed());
     await settlement.reject(held, parsed.problem);
     await manager.streams.deleteMessage(MESH_TASKS.name, message.seq, false);

@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { answer, answering, listen, RefusedError } from "@swarm-mesh/bus";
 import type { ServiceDeps } from "@swarm-mesh/process";
@@ -29,7 +30,7 @@ import {
   SyncRequest,
   syncSubject,
 } from "@swarm-mesh/protocol";
-import { aborted, latch, ticks, together } from "@swarm-mesh/runtime";
+import { aborted, BriefMap, latch, ticks, together } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import { Backlog } from "./backlog.ts";
 import type { Config } from "./config.ts";
@@ -56,7 +57,7 @@ export interface TermOptions {
 
 export class Term {
   readonly #options: TermOptions;
-  readonly #tasks = new Map<string, HeldTask>();
+  readonly #tasks = new BriefMap<HeldTask>();
   readonly #backlog = new Backlog<HeldTask>();
   readonly #dirty = new Set<string>();
   readonly #broken = latch<never>();
@@ -75,6 +76,8 @@ export class Term {
     this.#options = options;
     const { config, deps, epoch, fleet, trusted } = options;
     const signal = this.#ended.signal;
+    // While the store is away every write in hand waits for this one signal: many listeners are no leak.
+    setMaxListeners(0, signal);
     this.#records = new Records({ ...deps, epoch, signal, trusted });
     this.#lanes = new Lanes({
       ...deps,

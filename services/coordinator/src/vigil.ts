@@ -8,7 +8,7 @@ import type { Clock } from "@swarm-mesh/runtime";
 import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
-import type { HeldTask } from "./held-task.ts";
+import type { HeldTask, TasksInHand } from "./held-task.ts";
 import { ACK_WAIT_MS } from "./lanes.ts";
 import type { Records } from "./records.ts";
 import type { Settlement } from "./settlement.ts";
@@ -25,8 +25,7 @@ export interface VigilOptions {
   readonly records: Records;
   readonly dispatcher: Dispatcher;
   readonly settlement: Settlement;
-  /** The tasks in hand, by id. */
-  readonly tasks: ReadonlyMap<string, HeldTask>;
+  readonly tasks: TasksInHand;
   /** Runs work on a task that nobody waits for; when it fails the task is set aside. */
   readonly spawn: (held: HeldTask, work: Promise<unknown>) => void;
 }

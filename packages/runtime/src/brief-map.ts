@@ -26,7 +26,7 @@ export class BriefMap<V> {
     this.#map.set(key, value);
   }
 
-  /** What is removed while someone reads {@link keys} or {@link values} may be read once more. */
+  /** What is removed while someone iterates may be read once more. */
   delete(key: string): boolean {
     if (!this.#map.delete(key)) return false;
     if (++this.#removals >= Math.max(REMOVALS_MIN, this.#map.size)) {
@@ -43,5 +43,9 @@ export class BriefMap<V> {
 
   values(): IterableIterator<V> {
     return this.#map.values();
+  }
+
+  [Symbol.iterator](): IterableIterator<[string, V]> {
+    return this.#map.entries();
   }
 }
