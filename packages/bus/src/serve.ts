@@ -11,12 +11,21 @@ import {
   wireError,
 } from "@swarm-mesh/protocol";
 import type { Log } from "@swarm-mesh/runtime";
-import type { Msg, NatsConnection } from "nats";
+import {
+  ClosedConnectionError,
+  ConnectionError,
+  DrainingConnectionError,
+  type Msg,
+  type NatsConnection,
+  NoRespondersError,
+  RequestError,
+  TimeoutError,
+} from "nats";
 import { listen } from "./listen.ts";
 
 /** Thrown by a handler to refuse a request with a code. */
 export class RefusedError extends Error {
-  override readonly name = "RefusedError";
+  override readonly name: string = "RefusedError";
   readonly error: WireError;
 
   constructor(code: ErrorCode, message: string, retryable = false) {
@@ -28,7 +37,8 @@ export class RefusedError extends Error {
 /**
  * Answers one request: the returned value as JSON, a string as it is. `undefined` says nothing, so
  * that another may answer. A thrown {@link RefusedError} is sent as a refusal; anything else is
- * logged and sent as `unavailable`.
+ * logged and sent as `unavailable`: as a warning while the server or the store is away, else as an
+ * error, for it is a bug.
  */
 export type Handle = (message: Msg) => Promise<unknown> | unknown;
 
@@ -52,15 +62,29 @@ export function answering(handle: Handle, log: Log): (message: Msg) => void {
       const value = await handle(message);
       if (value !== undefined) message.respond(typeof value === "string" ? value : encode(value));
     } catch (failure) {
-      if (!(failure instanceof RefusedError)) {
-        log.error({ err: failure, subject: message.subject }, "request failed");
-      }
+      const said = { err: failure, subject: message.subject };
+      if (isAway(failure)) log.warn(said, "request put off: no answer from the store");
+      else if (!(failure instanceof RefusedError)) log.error(said, "request failed");
       message.respond(encode({ error: errorOf(failure) }));
     } finally {
       inHand--;
     }
   };
   return (message) => void answer(message);
+}
+
+/** What a client of NATS throws when nobody answers it, and nothing is wrong with what it asked. */
+const AWAY = [
+  TimeoutError,
+  RequestError,
+  NoRespondersError,
+  ConnectionError,
+  ClosedConnectionError,
+  DrainingConnectionError,
+] as const;
+
+function isAway(failure: unknown): boolean {
+  return AWAY.some((kind) => failure instanceof kind);
 }
 
 function errorOf(failure: unknown): WireError {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { encode, LEASES_BUCKET } from "@swarm-mesh/protocol";
 import { type LogFields, latch, silentLog } from "@swarm-mesh/runtime";
 import { type Deps, ManualClock, test } from "@swarm-mesh/testkit";
-import { headers, type Msg } from "nats";
+import { headers, type Msg, TimeoutError } from "nats";
 import { describe, expect } from "vitest";
 import { z } from "zod";
 import {
@@ -135,7 +135,12 @@ describe("a store's answer", () => {
 describe("a service", () => {
   test("answers in JSON or text, refuses with a code, and is discovered", async ({ deps, run }) => {
     const problems: LogFields[] = [];
-    const log = { ...silentLog, error: (fields: LogFields) => problems.push(fields) };
+    const warnings: LogFields[] = [];
+    const log = {
+      ...silentLog,
+      warn: (fields: LogFields) => warnings.push(fields),
+      error: (fields: LogFields) => problems.push(fields),
+    };
     const listening = latch<void>();
     run((signal) =>
       serve(deps.nc, {
@@ -158,6 +163,8 @@ describe("a service", () => {
     expect(await say("text")).toBe("as it is");
     const refused = '{"error":{"code":"not_found","message":"none","retryable":false}}';
     expect(await say("refuse")).toBe(refused);
+    expect(await say("away")).toContain('"code":"unavailable"');
+    expect(warnings).toMatchObject([{ subject: "thing.away" }]);
     expect(problems).toEqual([]);
     expect(await say("break")).toContain('"code":"unavailable","message":"a bug"');
     expect(problems).toMatchObject([{ subject: "thing.break" }]);
@@ -365,6 +372,8 @@ function handle(message: Msg): unknown {
       return "as it is";
     case "thing.refuse":
       throw new RefusedError("not_found", "none");
+    case "thing.away":
+      throw new TimeoutError();
     default:
       throw new Error("a bug");
   }

@@ -9,12 +9,12 @@ import {
   Welcome,
 } from "@swarm-mesh/protocol";
 import {
-  aborted,
   backoffMs,
   type Clock,
   LOOP_BACKOFF,
   type Log,
   type Random,
+  unlessAborted,
 } from "@swarm-mesh/runtime";
 
 /** The registry will not have this node: the code says why. */
@@ -53,12 +53,10 @@ export async function register(options: JoinOptions): Promise<Welcome | undefine
   const { nodeId, requester, clock, random, log, signal } = options;
   const startedAtMs = clock.elapsed();
   for (let failures = 1; !signal.aborted; failures++) {
-    const answer = await Promise.race([
-      ask(requester, registerSubject(nodeId), options.registration, Welcome, {
-        timeoutMs: REGISTER_TIMEOUT_MS,
-      }),
-      aborted(signal),
-    ]);
+    const asked = ask(requester, registerSubject(nodeId), options.registration, Welcome, {
+      timeoutMs: REGISTER_TIMEOUT_MS,
+    });
+    const answer = await unlessAborted(asked, signal);
     if (answer === undefined) return undefined;
     if (answer.kind === "ok") return answer.value;
     if (answer.kind === "malformed") throw new JoinRefusedError("malformed", answer.problem);

@@ -23,13 +23,13 @@ import {
   wireError,
 } from "@swarm-mesh/protocol";
 import {
-  aborted,
   backoffMs,
   type Clock,
   type Log,
   type Random,
   REQUEST_BACKOFF,
   together,
+  unlessAborted,
   Wakeup,
 } from "@swarm-mesh/runtime";
 import type { Msg, NatsConnection, Subscription } from "nats";
@@ -124,7 +124,7 @@ export class Life implements RunnerLife {
       () => true,
       () => false,
     );
-    return Promise.race([flushed, aborted(signal).then(() => false)]);
+    return (await unlessAborted(flushed, signal)) ?? false;
   }
 
   #listen(): void {

@@ -19,7 +19,6 @@ import {
   Registration,
 } from "@swarm-mesh/protocol";
 import {
-  aborted,
   backoffMs,
   type Clock,
   type Latch,
@@ -30,6 +29,7 @@ import {
   silentLog,
   systemClock,
   systemRandom,
+  unlessAborted,
 } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
 import { z } from "zod";
@@ -219,7 +219,7 @@ export class MeshNode {
         inbox: id,
         log: this.#log,
       });
-    const nc = await Promise.race([opening, aborted(this.#stop.signal)]);
+    const nc = await unlessAborted(Promise.resolve(opening), this.#stop.signal);
     if (nc === undefined || this.#stop.signal.aborted) {
       // Trying to connect cannot be interrupted, only be of no use.
       if (connection === undefined) void Promise.resolve(opening).then((late) => late.close());
@@ -343,12 +343,10 @@ export class MeshNode {
     const life = this.#life;
     if (life === undefined) return;
     const body: Deregistration = { incarnation: life.incarnation, phase, reason };
-    const answer = await Promise.race([
-      ask(session.requester, deregisterSubject(this.id), body, z.unknown(), {
-        timeoutMs: DEREGISTER_TIMEOUT_MS,
-      }),
-      aborted(this.#stop.signal),
-    ]);
+    const asked = ask(session.requester, deregisterSubject(this.id), body, z.unknown(), {
+      timeoutMs: DEREGISTER_TIMEOUT_MS,
+    });
+    const answer = await unlessAborted(asked, this.#stop.signal);
     if (answer?.kind !== "ok") {
       this.#log.warn({ phase, answer: answer?.kind }, "registry did not take note of leaving");
     }

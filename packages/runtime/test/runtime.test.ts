@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { ManualClock } from "@swarm-mesh/testkit";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -16,6 +17,7 @@ import {
   ticks,
   timeOf,
   together,
+  unlessAborted,
   Wakeup,
 } from "../src/mod.ts";
 
@@ -200,6 +202,20 @@ test("a latch settles once; an aborted signal is heard at once", async () => {
   broken.reject(new Error("broken"));
   await expect(broken.promise).rejects.toThrow("broken");
   await aborted(AbortSignal.abort());
+});
+
+test("what is waited for unless a signal aborts leaves nothing on the signal", async () => {
+  const stop = new AbortController();
+  const listeners = () => getEventListeners(stop.signal, "abort").length;
+  expect(await unlessAborted(Promise.resolve(1), stop.signal)).toBe(1);
+  await expect(unlessAborted(Promise.reject(new Error("no")), stop.signal)).rejects.toThrow("no");
+  expect(listeners()).toBe(0);
+  const never = unlessAborted(latch<number>().promise, stop.signal);
+  expect(listeners()).toBe(1);
+  stop.abort();
+  expect(await never).toBeUndefined();
+  expect(await unlessAborted(latch<number>().promise, stop.signal)).toBeUndefined();
+  expect(listeners()).toBe(0);
 });
 
 test("a broken invariant is an error of its own", () => {

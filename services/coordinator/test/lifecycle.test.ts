@@ -140,13 +140,18 @@ test("a hundred long errors leave room for a result", () => {
   expect(JSON.stringify(record).length).toBeLessThan(192 * 1024);
 });
 
-test("looks for checkpoints where the task ran last", () => {
+test("looks for checkpoints where the task ran last, whatever the leaders' clocks said", () => {
   const record: TaskRecord = {
     ...first,
-    migrations: [{ from: "n1", to: "n2", at: "2026-01-01T00:00:01.000Z", reason: "node_left" }],
+    attempt: 4,
+    node: "n4",
+    migrations: [
+      { from: "n1", to: "n2", at: "2026-01-01T00:00:03.000Z", reason: "node_left" },
+      { from: "n3", to: "n4", at: "2026-01-01T00:00:01.000Z", reason: "node_failed" },
+    ],
     tries: [{ attempt: 2, node: "n2", at: "2026-01-01T00:00:02.000Z", error: retryable }],
   };
-  expect(nodesThatRan(record)).toEqual(["n2", "n1"]);
+  expect(nodesThatRan(record)).toEqual(["n3", "n2", "n1"]);
 });
 
 type Step = "ok" | "fail" | "lose" | "back" | "cancel" | "stale" | "adopt";
