@@ -1,9 +1,11 @@
 import {
+  type BatchedTask,
   CancelOrder,
   type Deregistration,
   DrainOrder,
   decode,
   encode,
+  encodeTasks,
   Header,
   kvSubject,
   LEASES_BUCKET,
@@ -12,6 +14,7 @@ import {
   nodeLeaseKey,
   nodeSubject,
   type Outcome,
+  type OutcomeBatch,
   type Progress,
   Registration,
   tokenOf,
@@ -40,6 +43,8 @@ export class ControlPlane {
   readonly registrations: Registration[] = [];
   readonly deregistrations: Deregistration[] = [];
   readonly outcomes = new Inbox<Arrived>();
+  /** How many outcomes came in each request that had several. */
+  readonly batches: number[] = [];
   readonly progress = new Inbox<Progress & { readonly taskId: string }>();
   readonly leases = new Inbox<NodeLease>();
   /** What the registry answers; a refusal's code, or `undefined` for a welcome. */
@@ -74,6 +79,13 @@ export class ControlPlane {
       this.outcomes.put(outcome);
       return this.answerOutcome(outcome);
     });
+    this.#answer("mesh.tasks.outcomes.*", (message) => {
+      const nodeId = tokenOf(message.subject, 3);
+      const outcomes = message.json<OutcomeBatch>().map((outcome) => ({ ...outcome, nodeId }));
+      this.batches.push(outcomes.length);
+      for (const outcome of outcomes) this.outcomes.put(outcome);
+      return { answers: outcomes.map(() => "recorded") };
+    });
     this.#answer("mesh.tasks.progress.>", (message) => {
       this.progress.put({ ...message.json<Progress>(), taskId: tokenOf(message.subject, 4) });
       return undefined;
@@ -106,6 +118,14 @@ export class ControlPlane {
     void this.dispatch(options, 200);
   }
 
+  /** Sends tasks in one message, which nobody answers. */
+  give(tasks: readonly BatchedTask[], epoch = 1, incarnation = this.incarnation): void {
+    const h = headers();
+    h.set(Header.epoch, String(epoch));
+    h.set(Header.incarnation, String(incarnation));
+    this.#nc.publish(nodeSubject(this.nodeId, "tasks"), encodeTasks(tasks), { headers: h });
+  }
+
   cancel(order: Partial<CancelOrder> & { readonly taskId: string }): Promise<unknown> {
     const full = CancelOrder.parse({ attempt: 1, epoch: 1, graceMs: 300, ...order });
     return this.request("cancel", encode(full));
@@ -120,7 +140,7 @@ export class ControlPlane {
   }
 
   async request(
-    verb: "task" | "ping" | "drain" | "cancel",
+    verb: "task" | "tasks" | "ping" | "drain" | "cancel",
     body: string | Uint8Array,
     waitMs = 1_000,
     h = headers(),

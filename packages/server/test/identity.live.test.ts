@@ -35,10 +35,12 @@ const OF_ANOTHER_NODE = [
   "mesh.registry.deregister.n2",
   "mesh.coordinator.sync.n2",
   "mesh.tasks.outcome.n2.t1",
+  "mesh.tasks.outcomes.n2",
   "mesh.tasks.progress.n2.t1",
   "$KV.mesh_leases.node.n2",
   "$KV.mesh_checkpoints.n2.t1",
   "mesh.node.n2.task",
+  "mesh.node.n2.tasks",
   "mesh.node.n2.ping",
   "_INBOX_n2.x",
 ];
@@ -76,28 +78,6 @@ describe("a node", () => {
 
     expect(await refusals(n1, () => n1.publish(subject, "{}"))).toEqual([`publish ${subject}`]);
     await expect(n1.request(subject, "{}")).rejects.toThrow(/Permissions Violation/);
-  });
-
-  test.each([
-    "mesh.node.n2.>",
-    "mesh.node.*.task",
-    "_INBOX_n2.>",
-    "_INBOX.>",
-    "mesh.tasks.outcome.>",
-    "mesh.tasks.submit.>",
-    "mesh.tasks.state.>",
-    "mesh.registry.register.*",
-    "$KV.>",
-    "$SYS.>",
-    "$SYS.ACCOUNT.NODES.DISCONNECT",
-    ">",
-  ])("cannot subscribe %s", async (subject) => {
-    const n1 = await mesh.as("n1");
-    const ignore = (): void => undefined;
-
-    expect(await refusals(n1, () => n1.subscribe(subject, { callback: ignore }))).toEqual([
-      `subscription ${subject}`,
-    ]);
   });
 
   test.each([
@@ -146,6 +126,31 @@ describe("a node", () => {
 
     expect(heard.map(({ headers }) => headers)).toEqual([undefined, undefined, undefined]);
     ear.unsubscribe();
+  });
+});
+
+describe("a node, to hear others,", () => {
+  test.each([
+    "mesh.node.n2.>",
+    "mesh.node.*.task",
+    "_INBOX_n2.>",
+    "_INBOX.>",
+    "mesh.tasks.outcome.>",
+    "mesh.tasks.outcomes.*",
+    "mesh.tasks.submit.>",
+    "mesh.tasks.state.>",
+    "mesh.registry.register.*",
+    "$KV.>",
+    "$SYS.>",
+    "$SYS.ACCOUNT.NODES.DISCONNECT",
+    ">",
+  ])("cannot subscribe %s", async (subject) => {
+    const n1 = await mesh.as("n1");
+    const ignore = (): void => undefined;
+
+    expect(await refusals(n1, () => n1.subscribe(subject, { callback: ignore }))).toEqual([
+      `subscription ${subject}`,
+    ]);
   });
 });
 
@@ -207,6 +212,7 @@ describe("a viewer", () => {
 describe("an admin", () => {
   test.each([
     "mesh.tasks.outcome.n1.t1",
+    "mesh.tasks.outcomes.n1",
     "mesh.tasks.progress.n1.t1",
     "$SYS.ACCOUNT.NODES.DISCONNECT",
   ])("cannot publish %s, which only a node or the server says", async (subject) => {
@@ -233,6 +239,7 @@ describe("a service", () => {
     ["coordinator", "$KV.mesh_leases.node.n1"],
     ["coordinator", "$KV.mesh_leases.leader.other"],
     ["coordinator", "mesh.tasks.outcome.n1.t1"],
+    ["coordinator", "mesh.tasks.outcomes.n1"],
     ["coordinator", "$JS.API.STREAM.DELETE.MESH_TASKS"],
     ["coordinator", "$JS.API.STREAM.PURGE.MESH_TASKS"],
     ["coordinator", "$JS.API.STREAM.CREATE.OTHER"],

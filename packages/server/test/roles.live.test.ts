@@ -103,6 +103,7 @@ describe("a node", () => {
     ["registry", "mesh.registry.deregister.*", "mesh.registry.deregister.n1"],
     ["coordinator", "mesh.coordinator.sync.*", "mesh.coordinator.sync.n1"],
     ["coordinator", "mesh.tasks.outcome.*.*", "mesh.tasks.outcome.n1.t1"],
+    ["coordinator", "mesh.tasks.outcomes.*", "mesh.tasks.outcomes.n1"],
     ["coordinator", "mesh.tasks.progress.*.*", "mesh.tasks.progress.n1.t1"],
   ])("is answered by %s on %s", async (service, subscribed, asked) => {
     await expectAnswer(await mesh.as(service), subscribed, await mesh.as("n1"), asked);
@@ -110,6 +111,7 @@ describe("a node", () => {
 
   test.each([
     ["coordinator", "task"],
+    ["coordinator", "tasks"],
     ["coordinator", "cancel"],
     ["coordinator", "ping"],
     ["registry", "ping"],

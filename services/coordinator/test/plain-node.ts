@@ -1,5 +1,6 @@
 import { bucketStream } from "@swarm-mesh/bus";
 import {
+  decodeTasks,
   encode,
   Header,
   kvSubject,
@@ -10,6 +11,7 @@ import {
   nodeLeaseKey,
   nodeSubject,
   outcomeSubject,
+  outcomesSubject,
   TASKS_BUCKET,
   type TaskRecord,
 } from "@swarm-mesh/protocol";
@@ -34,6 +36,8 @@ export class PlainNode {
   #waiting: ((given: Given) => void)[] = [];
   #unsubscribe: () => void = () => undefined;
   readonly incarnation: number;
+  /** How many tasks each batch had. */
+  readonly batches: number[] = [];
 
   private constructor(deps: Deps, id: string, incarnation: number) {
     this.#deps = deps;
@@ -49,6 +53,7 @@ export class PlainNode {
       capabilities?: string[];
       labels?: Record<string, string>;
       incarnation?: number;
+      batches?: boolean;
     } = {},
   ): Promise<PlainNode> {
     const node = new PlainNode(deps, id, options.incarnation ?? 1);
@@ -60,6 +65,7 @@ export class PlainNode {
       capabilities,
       slots,
       labels: options.labels ?? {},
+      batches: options.batches ?? false,
     });
     const lease = { incarnation: node.incarnation, running: 0, slots, rttMs: 0.3, lagMs: 0 };
     await deps.requester.stored(kvSubject(LEASES_BUCKET.name, nodeLeaseKey(id)), encode(lease));
@@ -90,10 +96,17 @@ export class PlainNode {
   }
 
   listen(): void {
-    const subscription = this.#deps.nc.subscribe(nodeSubject(this.id, "task"), {
+    const { nc } = this.#deps;
+    const one = nc.subscribe(nodeSubject(this.id, "task"), {
       callback: (_, message) => this.#receive(message),
     });
-    this.#unsubscribe = () => subscription.unsubscribe();
+    const many = nc.subscribe(nodeSubject(this.id, "tasks"), {
+      callback: (_, message) => this.#receiveBatch(message),
+    });
+    this.#unsubscribe = () => {
+      one.unsubscribe();
+      many.unsubscribe();
+    };
   }
 
   /** As if killed: nobody answers any more. */
@@ -103,14 +116,34 @@ export class PlainNode {
 
   #receive(message: Msg): void {
     const h = message.headers ?? headers();
-    const given: Given = {
+    this.#take({
       id: h.get(Header.taskId),
       attempt: Number(h.get(Header.attempt)),
       epoch: Number(h.get(Header.epoch)),
       headers: h,
       payload: message.string(),
       message,
-    };
+    });
+  }
+
+  #receiveBatch(message: Msg): void {
+    const h = message.headers ?? headers();
+    const batch = decodeTasks(message.data);
+    if ("problem" in batch) throw new Error(batch.problem);
+    this.batches.push(batch.tasks.length);
+    for (const { head, payload } of batch.tasks) {
+      this.#take({
+        id: head.taskId,
+        attempt: head.attempt,
+        epoch: Number(h.get(Header.epoch)),
+        headers: h,
+        payload: new TextDecoder().decode(payload),
+        message,
+      });
+    }
+  }
+
+  #take(given: Given): void {
     const waiting = this.#waiting.shift();
     if (waiting === undefined) this.#given.push(given);
     else waiting(given);
@@ -135,6 +168,13 @@ export class PlainNode {
   /** Reports an outcome; the answer is `recorded`, `stale`, or a refusal's code. */
   async report(given: Given, outcome: object): Promise<string> {
     return this.reportAs(given.id, { attempt: given.attempt, epoch: given.epoch, ...outcome });
+  }
+
+  /** Reports outcomes in one request; the answers, in their order. */
+  async reportAll(outcomes: readonly object[]): Promise<unknown> {
+    const subject = outcomesSubject(this.id);
+    const reply = await this.#deps.requester.request(subject, encode(outcomes));
+    return reply.kind === "message" ? reply.message.json() : reply.kind;
   }
 
   async reportAs(taskId: string, body: object): Promise<string> {
