@@ -2,7 +2,7 @@
  * The judge: hears every line of a history, then says what must never have happened and did.
  *
  * Memory is bounded by the tasks, not by the lines' size: of each line only what some rule needs is
- * kept (about 1 KB for a task that ran once). Lines may come in any order.
+ * kept (about 4 KB for a task). Lines may come in any order.
  */
 import type { HistoryKind, HistoryLine, LineOf } from "./history.ts";
 import { RUN_RULES, TASK_RULES } from "./rules.ts";
@@ -183,7 +183,7 @@ const HEARING: { readonly [K in HistoryKind]: Hear<K> } = {
   started: ({ story }, line, place) => void story(line.task).starts.push({ ...own(line), place }),
   ended: ({ story }, line, place) => void story(line.task).ends.push({ ...own(line), place }),
   answered: ({ story }, line, place) => void story(line.task).answers.push({ ...own(line), place }),
-  fault: ({ run }, line) => run.disturb(line.fault, line.target, line.at),
+  fault: ({ run }, line) => run.disturb(line.fault, line.target, line),
   healed: ({ run }, line) => run.heal(line.fault, line.target, line.at),
   end: ({ run }, line, place) => {
     run.end = { place, at: line.at };

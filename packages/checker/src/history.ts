@@ -220,7 +220,12 @@ const Answered = line("answered", {
 // ── The run ─────────────────────────────────────────────────────────────────────────────────────
 
 /** Something is done to the mesh: `kill`, `freeze`, `cut`, … to `n1`, `coordinator-1`, … */
-const Fault = line("fault", { fault: z.string(), target: z.string() });
+const Fault = line("fault", {
+  fault: z.string(),
+  target: z.string(),
+  /** For a wall clock that is put wrong: by how many milliseconds, forward or back. */
+  shiftMs: z.number().optional(),
+});
 
 /** A fault is over: thawed, linked, started again. */
 const Healed = line("healed", { fault: z.string(), target: z.string() });

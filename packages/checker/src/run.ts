@@ -48,11 +48,23 @@ export type NodeChange = Keyed<{
   readonly state: LineOf<"node">["state"];
 }>;
 
+/** By how much the clock of whoever wrote a time may have been wrong then: from `least` to `most`. */
+export interface Skew {
+  readonly least: number;
+  readonly most: number;
+}
+
 interface Disturbance {
   readonly fault: string;
   readonly target: string;
+  readonly shiftMs: number;
   readonly from: number;
   until: number;
+}
+
+interface Strike {
+  readonly at: number;
+  readonly shiftMs?: number | undefined;
 }
 
 export class Run {
@@ -94,9 +106,10 @@ export class Run {
     return watched === "all" || (watched?.has(capability) ?? false);
   }
 
-  disturb(fault: string, target: string, at: number): void {
+  /** `shiftMs`: by how much the target's clock is wrong meanwhile. */
+  disturb(fault: string, target: string, { at, shiftMs = 0 }: Strike): void {
     this.faults++;
-    this.#disturbances.push({ fault, target, from: at, until: at });
+    this.#disturbances.push({ fault, target, shiftMs, from: at, until: at });
   }
 
   heal(fault: string, target: string, at: number): void {
@@ -114,6 +127,23 @@ export class Run {
   lateMs(at: number, seenAt: number): number {
     const { observersMs, faultMs } = this.margins;
     return this.disturbed(at, seenAt) ? faultMs : observersMs;
+  }
+
+  /**
+   * By how much a time may be wrong that the leader of this term had written into what was stored at
+   * this moment. It may have read its clock before, and the store may have been away since.
+   */
+  skewOf(epoch: number, at: number): Skew {
+    const { observersMs, faultMs } = this.margins;
+    // Who led is not known when nobody followed the leases: then it may be anyone.
+    const leader = this.leaders.find(({ holder }) => holder?.epoch === epoch)?.holder?.instance;
+    let [least, most] = [0, 0];
+    for (const one of this.#disturbances) {
+      if (one.shiftMs === 0 || (leader !== undefined && one.target !== leader)) continue;
+      if (one.from - observersMs > at || one.until + faultMs < at) continue;
+      [least, most] = [Math.min(least, one.shiftMs), Math.max(most, one.shiftMs)];
+    }
+    return { least, most };
   }
 
   /** When the last fault of this target that had begun by `at` was over; 0: there was none. */

@@ -8,7 +8,7 @@ const histories = fc
   .array(fc.nat({ max: 100_000 }), { minLength: 80, maxLength: 400, size: "max" })
   .map((draws) => randomHistory(draws));
 
-test("whatever the protocol allows is clean", () => {
+test("whatever the protocol allows is clean", { timeout: 20_000 }, () => {
   fc.assert(
     fc.property(histories, (lines) => {
       expect(violationsOf(lines)).toEqual([]);

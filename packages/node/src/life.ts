@@ -31,6 +31,7 @@ import {
   together,
   unlessAborted,
   Wakeup,
+  within,
 } from "@swarm-mesh/runtime";
 import type { Msg, NatsConnection, Subscription } from "nats";
 import type { Agents } from "./agents.ts";
@@ -237,10 +238,9 @@ export class Life implements RunnerLife {
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {
     this.#wakeup.clear();
-    const woken = new AbortController();
-    const either = AbortSignal.any([signal, woken.signal]);
-    await Promise.race([this.#deps.clock.sleep(ms, either), this.#wakeup.wait(either)]);
-    woken.abort();
+    await within(signal, (inner) =>
+      Promise.race([this.#deps.clock.sleep(ms, inner), this.#wakeup.wait(inner)]),
+    );
   }
 
   #measure(): void {

@@ -9,7 +9,7 @@ export {
 } from "./backoff.ts";
 export { BriefMap } from "./brief-map.ts";
 export { type Clock, isoTime, systemClock, timeOf } from "./clock.ts";
-export { aborted, type Latch, latch, unlessAborted } from "./latch.ts";
+export { aborted, type Latch, latch, unlessAborted, within } from "./latch.ts";
 export { type Log, type LogFields, silentLog } from "./log.ts";
 export { type Random, systemRandom } from "./random.ts";
 export { type TicksOptions, ticks, Wakeup } from "./ticks.ts";

@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import { within } from "./latch.ts";
 
 /** Asks a {@link ticks} loop to run again soon. Any number of calls between two ticks count as one. */
 export class Wakeup {
@@ -45,9 +46,8 @@ export async function* ticks(options: TicksOptions): AsyncGenerator<void, void, 
   while (!signal.aborted) {
     wakeup.clear();
     yield;
-    const settled = new AbortController();
-    const either = AbortSignal.any([signal, settled.signal]);
-    await Promise.race([clock.sleep(everyMs, either), wakeup.wait(either)]);
-    settled.abort();
+    await within(signal, (inner) =>
+      Promise.race([clock.sleep(everyMs, inner), wakeup.wait(inner)]),
+    );
   }
 }

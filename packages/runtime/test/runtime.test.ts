@@ -50,6 +50,21 @@ describe("ticks", () => {
     await ended;
   });
 
+  test("leave nothing on the signal that they run by", async () => {
+    const signal = new AbortController().signal;
+    const wakeup = new Wakeup();
+    let count = 0;
+    for await (const _ of ticks({ clock: systemClock, everyMs: 1_000, wakeup, signal })) {
+      wakeup.ring();
+      if (++count === 100) break;
+    }
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    expect(dependentsOf(signal)).toBe(0);
+    // So that the day on which Node calls it by another name is noticed.
+    AbortSignal.any([signal]);
+    expect(dependentsOf(signal)).toBe(1);
+  });
+
   test("a ring while a tick is worked on brings another", async () => {
     const clock = new ManualClock();
     const stop = new AbortController();
@@ -225,6 +240,15 @@ test("a broken invariant is an error of its own", () => {
     expect(say({}, "nothing")).toBeUndefined();
   }
 });
+
+/** Signals that Node has noted as made of this one. */
+function dependentsOf(signal: AbortSignal): number {
+  const key = Object.getOwnPropertySymbols(signal).find((symbol) =>
+    symbol.description?.includes("kDependantSignals"),
+  );
+  const noted: unknown = key === undefined ? undefined : Reflect.get(signal, key);
+  return (noted as Set<unknown> | undefined)?.size ?? 0;
+}
 
 /** A loop of ticks 100 ms apart on a clock of its own. */
 function ticking() {
