@@ -28,15 +28,13 @@ import type { Clock, Log } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
 import { readAckSubject } from "./delivery-info.ts";
-import { planPulls } from "./demand.ts";
+import { PULL_MAX, planPulls } from "./demand.ts";
 import type { Delivery } from "./held-task.ts";
 
 /** After it an unacknowledged message comes again; held messages are renewed well before. */
 export const ACK_WAIT_MS = 120_000;
 /** How long a pull request stays open in the server. */
 const PULL_EXPIRES_MS = 10_000;
-/** The most asked for in one request. */
-const BATCH_MAX = 2_000;
 /** Pull requests one consumer may have open in the server. */
 const WAITING_PULLS_MAX = 512;
 
@@ -139,7 +137,7 @@ export class Lanes {
     const asks = planPulls(lanes, room);
     lanes.forEach((lane, index) => {
       const ask = asks[index] ?? 0;
-      if (ask > 0 && lane.unsettled === 0) this.#request(lane, Math.min(ask, BATCH_MAX), false);
+      if (ask > 0 && lane.unsettled === 0) this.#request(lane, ask, false);
     });
   }
 
@@ -175,7 +173,7 @@ export class Lanes {
     });
     this.#lanes.set(capability, lanes);
     for (const lane of lanes) {
-      if (lane.unsettled > 0) this.#request(lane, Math.min(lane.unsettled, BATCH_MAX), true);
+      if (lane.unsettled > 0) this.#request(lane, Math.min(lane.unsettled, PULL_MAX), true);
     }
   }
 
@@ -271,7 +269,7 @@ export class Lanes {
   #settleLane(lane: Lane, left: number): void {
     lane.unsettled = left;
     if (left > 0 && lane.outstanding === 0) {
-      this.#request(lane, Math.min(left, BATCH_MAX), true);
+      this.#request(lane, Math.min(left, PULL_MAX), true);
     }
     if (left === 0) this.#options.onSettled();
   }

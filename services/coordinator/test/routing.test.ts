@@ -2,7 +2,7 @@ import { STRATEGIES } from "@swarm-mesh/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Backlog, type Precedence, type Waiting } from "../src/backlog.ts";
-import { PROBE_MAX, planPulls } from "../src/demand.ts";
+import { PROBE_MAX, PULL_MAX, planPulls } from "../src/demand.ts";
 import { type Candidate, choose, type Wish } from "../src/routing.ts";
 
 const candidate = (id: string, more: Partial<Candidate> = {}): Candidate => ({
@@ -122,6 +122,12 @@ describe("planPulls", () => {
       lanes: [{ outstanding: 0, waiting: 50 }, idle],
       room: 10,
       asks: [10, 0],
+    },
+    {
+      name: "much room is filled in parts",
+      lanes: [{ outstanding: PULL_MAX / 4, waiting: 100_000 }, idle],
+      room: 50_000,
+      asks: [(PULL_MAX * 3) / 4, 0],
     },
     {
       name: "a short backlog leaves some",
