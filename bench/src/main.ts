@@ -1,4 +1,5 @@
 /** `npm run bench`: measures the mesh beside its peers and says which goals it reaches. */
+import { systemClock } from "@swarm-mesh/runtime";
 import { locateNatsServer } from "@swarm-mesh/server";
 import { type Figures, type Judged, judge, machineNote, statusOf } from "./goals.ts";
 import { type BenchOptions, parseOptions, type Subject } from "./options.ts";
@@ -13,7 +14,7 @@ import { REDIS_ADVICE, type Versions, versions } from "./versions.ts";
 
 type Measure = (session: Session, figures: Figures) => Promise<void>;
 
-const MEASURES: Readonly<Partial<Record<Subject, Measure>>> = {
+const MEASURES: Readonly<Record<Subject, Measure>> = {
   throughput,
   latency,
   durable,
@@ -21,6 +22,7 @@ const MEASURES: Readonly<Partial<Record<Subject, Measure>>> = {
   growth,
 };
 
+const STATUS_FAILED = 1;
 /** As shells report a process that Ctrl-C ended. */
 const STATUS_INTERRUPTED = 130;
 
@@ -34,7 +36,19 @@ async function main(options: BenchOptions, signal: AbortSignal): Promise<number>
   const peers = found.redisServer === undefined ? ["mesh", "raw"] : ["mesh", "bullmq", "raw"];
   const session = { options, report, signal, peers } as Session;
   const figures: Figures = {};
-  for (const subject of options.only) await MEASURES[subject]?.(session, figures);
+  const failed: Subject[] = [];
+  for (const subject of options.only) {
+    const startedAt = systemClock.elapsed();
+    try {
+      await MEASURES[subject](session, figures);
+      const seconds = (systemClock.elapsed() - startedAt) / 1_000;
+      report.progress(`${subject} took ${seconds.toFixed(0)} s`);
+    } catch (error) {
+      signal.throwIfAborted();
+      failed.push(subject);
+      report.progress(`${subject} failed: ${textOf(error)}`);
+    }
+  }
   // A quick run has no thousand nodes to say anything about.
   const judged = judge(
     figures,
@@ -42,12 +56,17 @@ async function main(options: BenchOptions, signal: AbortSignal): Promise<number>
   );
   if (judged.length > 0) tellGoals(report, judged, figures);
   if (found.redisServer === undefined) report.progress(REDIS_ADVICE);
-  return statusOf(judged, options.strict);
+  if (failed.length > 0) report.progress(`not measured to the end: ${failed.join(", ")}`);
+  return failed.length > 0 ? STATUS_FAILED : statusOf(judged, options.strict);
 }
 
 function tellVersions(report: Report, options: BenchOptions, found: Versions): void {
   const { packages, redisServer, ...rest } = found;
-  const rows = Object.entries({ ...rest, redisServer: redisServer ?? REDIS_ADVICE, ...packages });
+  const rows = Object.entries({
+    ...rest,
+    redisServer: redisServer ?? "none: no BullMQ",
+    ...packages,
+  });
   report.result(
     { title: "what is measured", head: ["", "version"], rows },
     { subject: "versions", ...found, options },
@@ -69,6 +88,10 @@ function tellGoals(report: Report, judged: readonly Judged[], figures: Figures):
   );
 }
 
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 /** Ctrl-C stops what is under way, which ends all it started; a second one does not wait for it. */
 function untilStopped(): AbortSignal {
   const stop = new AbortController();
@@ -86,8 +109,8 @@ const signal = untilStopped();
 try {
   process.exitCode = await main(parseOptions(process.argv.slice(2)), signal);
 } catch (error) {
-  if (!signal.aborted) process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
-  process.exitCode = signal.aborted ? STATUS_INTERRUPTED : 1;
+  if (!signal.aborted) process.stderr.write(`${textOf(error)}\n`);
+  process.exitCode = signal.aborted ? STATUS_INTERRUPTED : STATUS_FAILED;
 }
 // What a stopped subject left waiting must not keep us.
 process.exit();

@@ -54,12 +54,12 @@ export async function withPeers(
 }
 
 /** A mesh without nodes, alone on the machine; stopped whatever happens. */
-export async function withMesh(
+export async function withMesh<T>(
   { signal }: Session,
-  work: (peer: MeshPeer) => Promise<void>,
-): Promise<void> {
+  work: (peer: MeshPeer) => Promise<T>,
+): Promise<T> {
   const peer = await MeshPeer.start({ durability: "second", signal });
-  await stopAfter(
+  return stopAfter(
     () => work(peer),
     () => peer.stop(),
   );

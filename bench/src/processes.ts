@@ -9,7 +9,7 @@ import { latch, systemClock } from "@swarm-mesh/runtime";
 import type { WorkerAnswer, WorkerCall, WorkerEvent } from "./workers/serve.ts";
 
 /** The longest that one call to a worker may take, whatever it does. */
-const CALL_MAX_MS = 180_000;
+const CALL_MAX_MS = 120_000;
 /** A worker or server that was told to end has this long; then it is killed. */
 const STOP_MAX_MS = 4_000;
 /** Of what a process printed, enough to see why it ended. */
@@ -23,17 +23,16 @@ export async function stopAll(parts: readonly { stop(): Promise<void> }[]): Prom
 }
 
 /** Runs `work`, then `stop`, whatever happens; of two failures that of the work is thrown. */
-export async function stopAfter(
-  work: () => Promise<void>,
-  stop: () => Promise<void>,
-): Promise<void> {
+export async function stopAfter<T>(work: () => Promise<T>, stop: () => Promise<void>): Promise<T> {
+  let result: T;
   try {
-    await work();
+    result = await work();
   } catch (error) {
     await stop().catch(() => undefined);
     throw error;
   }
   await stop();
+  return result;
 }
 
 /** What was started and must be ended, in reverse order. */
@@ -186,7 +185,7 @@ export class WorkerProcess {
       ]);
       this.#signal.throwIfAborted();
       if (typeof answer === "string") {
-        throw new Error(`${this.name}: ${method}: ${answer}\n${this.#owned.output}`);
+        throw new Error(`${this.name}: ${method}: ${answer}\n${this.#owned.output}`.trim());
       }
       if (!answer.ok) throw new Error(`${this.name}: ${answer.message}`);
       return answer.value as T;

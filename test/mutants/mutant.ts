@@ -25,6 +25,8 @@ export interface Mutant {
   readonly scenario: ScenarioName;
   /** A rule that must tell of it. Others may as well. */
   readonly caughtBy: string;
+  /** Each takes a mesh and half a minute: this one is left to runs with MESH_MUTANTS=all. */
+  readonly seldom?: true;
 }
 
 export const ROOT = resolve(import.meta.dirname, "..", "..");

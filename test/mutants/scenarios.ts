@@ -70,14 +70,19 @@ async function playSteady(scene: Scene): Promise<void> {
   await scene.until("every slot is taken", () =>
     times(8).every((index) => scene.saw("started", `full${index}`)),
   );
-  for (const index of times(4)) await scene.submit(`waits${index}`, { steps: 1 });
-  for (const index of times(4)) await scene.cancel(`waits${index}`);
+  const waits = times(4).map((index) => `waits${index}`);
+  for (const task of waits) await scene.submit(task, { steps: 1 });
+  await Promise.all(waits.map((task) => scene.cancel(task)));
   scene.open("full");
   await scene.submit("retried", { fail: [1] }, SOON);
   await scene.submit("spent", { fail: [1, 2, 3, 4] }, { ...SOON, [Header.maxAttempts]: "3" });
   await scene.submit("given-up", { fail: [1], final: true });
   await scene.submit("refused", {}, { [Header.timeout]: "soon" });
   await scene.submit("full0", {});
+  // Another task by the id that the mesh has given to one before.
+  const unnamed = await scene.submitUnnamed({ steps: 1 });
+  await scene.until("it is over", () => scene.record(unnamed)?.status === "succeeded");
+  await scene.submit(unnamed, {}, { [Header.timeout]: "soon" });
 
   await scene.submit("cancelled", { steps: 90, ms: 50 });
   await scene.submit("claimed1", { steps: 60, ms: 30 });
@@ -152,10 +157,12 @@ async function playNodeFrozen(scene: Scene): Promise<void> {
     return node?.state === "ACTIVE" && node.incarnation > life;
   });
   // What was frozen has stopped by now; if not, it comes to its end with the others, and too late.
-  await sleep(1_500);
+  await sleep(1_200);
   scene.open("thaw");
+  await scene.until("what was frozen has ended", () =>
+    tasks.every((task) => scene.saw("ended", task, 1)),
+  );
   await scene.settle();
-  await sleep(200);
 }
 
 async function playLeaderFrozen(scene: Scene): Promise<void> {
@@ -163,14 +170,18 @@ async function playLeaderFrozen(scene: Scene): Promise<void> {
   await scene.until("tasks flow", () => scene.saw("ended", "before"));
   const { pid, epoch } = await scene.leader();
   scene.harm("coordinator", "freeze", pid);
-  const tasks = times(4).map((index) => `meanwhile${index}`);
+  // Every slot is taken, so that what comes next has to wait in the stream.
+  const tasks = times(8).map((index) => `meanwhile${index}`);
   for (const task of tasks) await scene.submit(task, { gate: "thaw", ms: 50 });
   await scene.until("another leads", () =>
     tasks.every((task) => (scene.record(task)?.epoch ?? 0) > epoch && scene.saw("started", task)),
   );
+  const waits = times(12).map((index) => `waits${index}`);
+  for (const task of waits) await scene.submit(task, { steps: 1 });
   scene.thaw("coordinator", pid);
-  // Time for it to do harm.
-  await sleep(1_000);
+  // Time to see that it leads no more. If it does not, each of these is cancelled by both.
+  await sleep(500);
+  await Promise.all(waits.map((task) => scene.cancel(task)));
   scene.open("thaw");
   await scene.settle();
 }

@@ -38,6 +38,10 @@ const POLL_MS = 5;
 /** How long the mesh may take for one thing when it is no mutant. */
 const CONTROL_PATIENCE_MS = 30_000;
 const MUTANT_PATIENCE_MS = 8_000;
+/** What a mutant has once kept from happening seldom lets the rest happen. */
+const SPENT_PATIENCE_MS = 2_000;
+/** Some mutants never come to rest: two leaders undo what the other does. */
+const MUTANT_SETTLE_MS = 12_000;
 /** A mutant in which nothing has happened for so long is at rest, whatever is unfinished. */
 const QUIET_MS = 3_000;
 /** Leases are short here, and so is what a fault may leave behind. */
@@ -74,6 +78,8 @@ export class Scene {
   readonly #connections = new Map<string, Promise<NatsConnection>>();
   readonly #requesters = new Map<string, Requester>();
   readonly #submitted: string[] = [];
+  /** The newest record of each task. */
+  readonly #records = new Map<string, TaskRecord>();
   #recorder: Recorder | undefined;
   #submitter: ChildProcess | undefined;
 
@@ -98,6 +104,7 @@ export class Scene {
       connect: (user) => mesh.connect(user),
       file: join(dir, "history.jsonl"),
       tracedCapabilities: ["work"],
+      onRecord: (record) => scene.#records.set(record.id, record),
     });
     const admin = await scene.#connection("admin");
     admin.subscribe(nodeStateSubject("*"), {
@@ -111,6 +118,17 @@ export class Scene {
   }
 
   // ── What clients do ───────────────────────────────────────────────────────────────────────────
+
+  /** Submits a task without an id, and gives the one that the mesh calls it by. */
+  async submitUnnamed(work: Work): Promise<string> {
+    const requester = await this.#requester("client");
+    const stored = await requester.stored(submitSubject("work"), JSON.stringify(work));
+    if (stored.kind !== "stored") throw new Error(`not stored: ${stored.kind}`);
+    const task = `s${stored.revision}`;
+    this.#note({ by: "client", what: "acknowledged", task, duplicate: false });
+    this.#submitted.push(task);
+    return task;
+  }
 
   /** Submits by plain NATS until the PubAck is there. */
   async submit(task: string, work: Work, more: Record<string, string> = {}): Promise<void> {
@@ -227,12 +245,12 @@ export class Scene {
   // ── What can be seen ──────────────────────────────────────────────────────────────────────────
 
   record(task: string): TaskRecord | undefined {
-    return this.#recorder?.record(task);
+    return this.#records.get(task);
   }
 
   /** Every record there is, the newest of each task. */
   get records(): readonly TaskRecord[] {
-    return [...(this.#recorder?.records.values() ?? [])];
+    return [...this.#records.values()];
   }
 
   /** Did a handler begin this attempt, or end it? */
@@ -263,8 +281,7 @@ export class Scene {
 
   /** Waits until it holds; false, and a note, when it does not within patience. */
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<boolean> {
-    const patience = this.#patient ? CONTROL_PATIENCE_MS : MUTANT_PATIENCE_MS;
-    const deadline = performance.now() + patience;
+    const deadline = performance.now() + this.#patienceMs();
     while (!(await holds())) {
       if (performance.now() > deadline) {
         this.missed.push(what);
@@ -275,10 +292,16 @@ export class Scene {
     return true;
   }
 
+  #patienceMs(): number {
+    if (this.#patient) return CONTROL_PATIENCE_MS;
+    return this.missed.length === 0 ? MUTANT_PATIENCE_MS : SPENT_PATIENCE_MS;
+  }
+
   /** Waits until every submitted task is over, or nothing happens any more. */
   async settle(): Promise<void> {
     const open = () => this.#submitted.filter((task) => !this.#isOver(task));
-    const deadline = performance.now() + CONTROL_PATIENCE_MS;
+    const patience = this.#patient ? CONTROL_PATIENCE_MS : MUTANT_SETTLE_MS;
+    const deadline = performance.now() + patience;
     let [happened, since] = [this.#happened(), performance.now()];
     while (open().length > 0 && performance.now() < deadline) {
       await sleep(POLL_MS * 4);

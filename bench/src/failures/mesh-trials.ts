@@ -110,7 +110,11 @@ export class MeshTrials {
   /** Milliseconds from the death of the leader until a task submitted right then has its result. */
   async coordinator(): Promise<number> {
     this.#peer.mesh.startService("coordinator");
-    await until(async () => (await this.#coordinators()) >= 2, this.#signal);
+    await until(
+      "two coordinators answer",
+      async () => (await this.#coordinators()) >= 2,
+      this.#signal,
+    );
     const entry = await this.#leases.read(leaderLeaseKey("coordinator"));
     const lease = entry?.value === undefined ? undefined : decode(LeaderLease, entry.value);
     if (lease?.ok !== true) throw new Error("no coordinator leads");
@@ -128,11 +132,15 @@ export class MeshTrials {
   async #known(nodeId: string): Promise<void> {
     const subject = syncSubject(nodeId);
     const options = { timeoutMs: ASK_TIMEOUT_MS };
-    await until(async () => {
-      const answer = await ask(this.#requester, subject, { hash: "" }, SyncAnswer, options);
-      const nodes = answer.kind === "ok" && !answer.value.same ? answer.value.state.nodes : [];
-      return nodes.some(({ id, state }) => id === nodeId && state === "ACTIVE");
-    }, this.#signal);
+    await until(
+      `${nodeId} is known to the leader`,
+      async () => {
+        const answer = await ask(this.#requester, subject, { hash: "" }, SyncAnswer, options);
+        const nodes = answer.kind === "ok" && !answer.value.same ? answer.value.state.nodes : [];
+        return nodes.some(({ id, state }) => id === nodeId && state === "ACTIVE");
+      },
+      this.#signal,
+    );
   }
 
   async #coordinators(): Promise<number> {

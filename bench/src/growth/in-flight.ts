@@ -1,11 +1,11 @@
 /** A hundred thousand tasks run at once: what does it cost to know of them? */
 import { systemClock } from "@swarm-mesh/runtime";
-import { measure, withMesh } from "../measure.ts";
+import { measure, prepare, withMesh } from "../measure.ts";
 import type { MeshPeer } from "../peers/mesh.ts";
 import type { Session } from "../session.ts";
 import { until } from "../until.ts";
 import { KEPT } from "../workers/fake-node.ts";
-import { type Curve, type Point, pointOf } from "./curve.ts";
+import { type Curve, type Point, pointOf, pointsOf, restOf } from "./curve.ts";
 import { Fleet } from "./fleet.ts";
 
 const STEPS = [100, 1_000, 10_000, 100_000];
@@ -18,9 +18,8 @@ const PROBES = { kind: "open", tasks: 100, ratePerSecond: 50 } as const;
 /** Tasks are held by light nodes; beside them others run on a node of their own. */
 export async function inFlightCurve(session: Session): Promise<Curve> {
   const steps = session.options.quick ? QUICK_STEPS : STEPS;
-  const points: Point[] = [];
-  await withMesh(session, async (peer) => {
-    await peer.setNodes(1, session.options.concurrency);
+  const measured = await withMesh(session, async (peer) => {
+    await prepare(session, peer, 1);
     const fleet = await Fleet.join(peer, {
       prefix: "holder",
       count: Math.ceil((steps.at(-1) ?? 0) / SLOTS),
@@ -28,20 +27,20 @@ export async function inFlightCurve(session: Session): Promise<Curve> {
       capabilities: [KEPT],
       signal: session.signal,
     });
-    for (const step of steps) {
+    return pointsOf(steps, session.signal, async (step) => {
       const startedAt = systemClock.elapsed();
       await hold(session, peer, fleet, step);
       const seconds = ((systemClock.elapsed() - startedAt) / 1_000).toFixed(1);
       session.report.progress(`growth: ${step} tasks running, after ${seconds} s`);
-      points.push(await inFlightPoint(session, peer, step));
-    }
+      return inFlightPoint(session, peer, step);
+    });
   });
   return {
     name: "in-flight",
     title: "tasks running at light nodes; others go by on a node of their own",
     xName: "tasks running",
     latencyOf: `at ${PROBES.ratePerSecond}/s on another node`,
-    points,
+    ...measured,
   };
 }
 
@@ -55,7 +54,7 @@ async function hold(
   const missing = wanted - (await fleet.counts()).held;
   const order = { count: missing, capability: KEPT, payloadBytes: options.payload };
   await peer.client.call("flood", order);
-  await until(async () => (await fleet.counts()).held >= wanted, signal);
+  await until(`${wanted} tasks running`, async () => (await fleet.counts()).held >= wanted, signal);
 }
 
 async function inFlightPoint(session: Session, peer: MeshPeer, running: number): Promise<Point> {
@@ -67,5 +66,6 @@ async function inFlightPoint(session: Session, peer: MeshPeer, running: number):
     payloadBytes,
   });
   const probes = await measure(session, peer, { ...PROBES, payloadBytes });
-  return pointOf(running, [run], probes, peer.processes);
+  const rest = await restOf(peer.processes, session.signal);
+  return pointOf(running, { fast: [run], slow: probes, rest }, peer.processes);
 }

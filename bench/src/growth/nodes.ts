@@ -3,7 +3,7 @@ import { measure, type Run, runLine, withMesh } from "../measure.ts";
 import type { MeshPeer } from "../peers/mesh.ts";
 import type { Session } from "../session.ts";
 import { median } from "../stats.ts";
-import { type Curve, type Point, pointOf } from "./curve.ts";
+import { type Curve, pointOf, pointsOf, restOf } from "./curve.ts";
 import { Fleet } from "./fleet.ts";
 
 /** Each step keeps the nodes before it. */
@@ -17,31 +17,32 @@ const PROBES = { kind: "open", tasks: 100, ratePerSecond: 50 } as const;
 
 export interface NodesCurve {
   readonly curve: Curve;
-  /** Tasks a second with most nodes, to those with ten, taken before and after. */
+  /** Tasks a second with most nodes, to those with ten, taken before and after. `NaN` without. */
   readonly manyToFew: number;
 }
 
 /** Light nodes, each with a connection, a lease and slots for the whole load. */
 export async function nodesCurve(session: Session): Promise<NodesCurve> {
   const steps = session.options.quick ? QUICK_STEPS : STEPS;
-  const points: Point[] = [];
   const few: Run[] = [];
   const many: Run[] = [];
-  await withMesh(session, async (peer) => {
+  const measured = await withMesh(session, async (peer) => {
     const fleets: Fleet[] = [];
     let count = 0;
-    for (const step of steps) {
+    const taken = await pointsOf(steps, session.signal, async (step) => {
       session.report.progress(`growth: ${step} nodes`);
       fleets.push(await joinMore(session, peer, step, step - count));
       count = step;
       const { point, runs } = await nodesPoint(session, peer, step);
-      points.push(point);
       if (step === FEW) few.push(...runs);
       if (step === steps.at(-1)) many.push(...runs);
-    }
+      return point;
+    });
+    if (taken.failure !== undefined) return taken;
     session.report.progress(`growth: ${FEW} nodes again`);
     for (const fleet of fleets.slice(steps.indexOf(FEW) + 1)) await fleet.leave();
     few.push(...(await nodesPoint(session, peer, FEW)).runs);
+    return taken;
   });
   const speed = (runs: readonly Run[]): number => median(runs.map(({ perSecond }) => perSecond));
   const curve: Curve = {
@@ -49,7 +50,7 @@ export async function nodesCurve(session: Session): Promise<NodesCurve> {
     title: `nodes, ${session.options.concurrency} tasks in flight`,
     xName: "nodes",
     latencyOf: `at ${PROBES.ratePerSecond}/s`,
-    points,
+    ...measured,
   };
   return { curve, manyToFew: speed(many) / speed(few) };
 }
@@ -76,5 +77,6 @@ async function nodesPoint(session: Session, peer: MeshPeer, nodes: number) {
     session.report.measured(runLine(run, { subject: "growth", curve: "nodes", nodes }));
   }
   const probes = await measure(session, peer, { ...PROBES, payloadBytes });
-  return { point: pointOf(nodes, runs, probes, peer.processes), runs };
+  const rest = await restOf(peer.processes, session.signal);
+  return { point: pointOf(nodes, { fast: runs, slow: probes, rest }, peer.processes), runs };
 }

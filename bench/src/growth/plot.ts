@@ -1,11 +1,11 @@
-/** Curves as SVG: three diagrams side by side, over the logarithm of what grows. */
+/** Curves as SVG: four diagrams, over the logarithm of what grows. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { init } from "echarts";
 import type { Curve, Point } from "./curve.ts";
 
 const DIRECTORY = join(import.meta.dirname, "..", "..", "..", "docs", "performance");
-const SIZE = { width: 1_080, height: 320 };
+const SIZE = { width: 1_000, height: 640 };
 const COLOURS = ["#2563eb", "#d97706", "#059669", "#7c3aed", "#dc2626"];
 
 interface Line {
@@ -25,6 +25,14 @@ const PANELS: readonly Panel[] = [
       { name: "coordinator", value: ({ cpuUs }) => cpuUs.coordinator },
       { name: "nats-server", value: ({ cpuUs }) => cpuUs.server },
       { name: "other services", value: ({ cpuUs }) => cpuUs.other },
+    ],
+  },
+  {
+    title: "CPU while nothing is submitted, % of a core",
+    lines: [
+      { name: "coordinator", value: ({ restPercent }) => restPercent.coordinator },
+      { name: "nats-server", value: ({ restPercent }) => restPercent.server },
+      { name: "other services", value: ({ restPercent }) => restPercent.other },
     ],
   },
   {
@@ -66,14 +74,13 @@ function optionOf({ points, xName }: Curve) {
     legend: { bottom: 0 },
     title: PANELS.map(({ title }, index) => ({
       text: title,
-      left: `${index * 33 + 3}%`,
+      ...placeOf(index, { x: 3, y: 0 }),
       textStyle: { fontSize: 14, fontWeight: "normal" },
     })),
     grid: PANELS.map((_, index) => ({
-      left: `${index * 33 + 5}%`,
-      width: "26%",
-      top: 40,
-      bottom: 80,
+      ...placeOf(index, { x: 5, y: 6 }),
+      width: "41%",
+      height: "30%",
     })),
     xAxis: PANELS.map((_, index) => ({
       type: "log",
@@ -95,6 +102,11 @@ function optionOf({ points, xName }: Curve) {
       })),
     ),
   };
+}
+
+/** Two diagrams a row; `x` and `y` are percent, from the corner of each. */
+function placeOf(index: number, { x, y }: { readonly x: number; readonly y: number }) {
+  return { left: `${(index % 2) * 50 + x}%`, top: `${Math.floor(index / 2) * 47 + y + 1}%` };
 }
 
 function shortNumber(value: number): string {

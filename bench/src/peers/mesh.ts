@@ -161,7 +161,7 @@ async function syncAlways(mesh: Mesh, signal: AbortSignal): Promise<void> {
   if (changed === conf) throw new Error("nats-server.conf has no sync_interval to change");
   const pid = mesh.pid("nats-server");
   mesh.kill("nats-server", "SIGTERM");
-  await until(() => !isRunning(pid), signal);
+  await until("nats-server has ended", () => !isRunning(pid), signal);
   await writeFile(path, changed);
   mesh.startServer();
 }

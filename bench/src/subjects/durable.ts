@@ -1,5 +1,5 @@
 /** The same with every write on the disk before it is acknowledged: nothing acknowledged is ever lost. */
-import { prepare, withPeers } from "../measure.ts";
+import { withPeers } from "../measure.ts";
 import type { Session } from "../session.ts";
 import { runLatency } from "./latency.ts";
 import { runThroughput } from "./throughput.ts";
@@ -20,7 +20,6 @@ export async function durable(session: Session): Promise<void> {
       tasks: Math.min(options.tasks, TASKS_MAX),
       rounds,
     });
-    for (const peer of peers) await prepare(session, peer, 1);
     await runLatency(session, peers, {
       subject: SUBJECT,
       load: `${options.rate}/s`,

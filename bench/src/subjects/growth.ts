@@ -8,12 +8,16 @@ import { plot } from "../growth/plot.ts";
 import type { Session } from "../session.ts";
 
 export async function growth(session: Session, figures: Figures): Promise<void> {
-  tell(session, await backlogCurve(session));
-  const { curve, manyToFew } = await nodesCurve(session);
-  tell(session, curve);
+  const backlog = await backlogCurve(session);
+  tell(session, backlog);
+  const { curve: nodes, manyToFew } = await nodesCurve(session);
+  tell(session, nodes);
   // A quick run has no thousand nodes to say anything about.
   if (!session.options.quick) figures.manyNodesToTen = manyToFew;
-  tell(session, await inFlightCurve(session));
+  const inFlight = await inFlightCurve(session);
+  tell(session, inFlight);
+  const failure = [backlog, nodes, inFlight].find((curve) => curve.failure !== undefined)?.failure;
+  if (failure !== undefined) throw failure;
 }
 
 function tell({ options, report }: Session, curve: Curve): void {

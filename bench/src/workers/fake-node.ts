@@ -1,9 +1,13 @@
 /**
  * A node by plain NATS, as docs/protocol.md tells it, of which one process can be hundreds: it joins,
- * keeps its lease, and ends every task in the moment it comes, or holds it.
+ * keeps its lease, and ends every task in the moment it comes, or holds it. It reads and sends batches,
+ * as the nodes of the SDK do: what it costs the coordinator and the server is the same.
  */
 import { openConnection } from "@swarm-mesh/bus";
 import {
+  BATCH_MAX,
+  decode,
+  decodeTasks,
   deregisterSubject,
   encode,
   Header,
@@ -12,7 +16,9 @@ import {
   lastTokenOf,
   nodeLeaseKey,
   nodeSubject,
+  OutcomeBatchAnswer,
   outcomeSubject,
+  outcomesSubject,
   registerSubject,
   syncSubject,
   tokenOf,
@@ -30,9 +36,26 @@ export interface FakeNodeOptions {
   readonly capabilities: readonly string[];
 }
 
+/** A task that was given to the node. */
+interface Given {
+  readonly taskId: string;
+  readonly capability: string;
+  readonly attempt: number;
+  readonly epoch: number;
+}
+
+/** What is told of a task that has ended. */
 interface Outcome {
-  readonly subject: string;
-  readonly body: string;
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly epoch: number;
+  readonly ok: true;
+  readonly result: "ok";
+  readonly agent: "main";
+}
+
+interface Told {
+  readonly outcome: Outcome;
   readonly sentAt: number;
 }
 
@@ -41,12 +64,20 @@ export const KEPT = "keep";
 const ASK_TIMEOUT_MS = 10_000;
 /** An outcome that nobody answered is told again. */
 const TELL_AGAIN_MS = 3_000;
+/** The last token but one of where answers to outcomes come: to one, or to a batch. */
+const ONE = "one";
+const BATCH = "batch";
 
 export class FakeNode {
   readonly id: string;
   readonly #options: FakeNodeOptions;
   readonly #nc: NatsConnection;
-  readonly #unanswered = new Map<string, Outcome>();
+  readonly #unanswered = new Map<string, Told>();
+  /** Outcomes of this turn. */
+  #ended: Outcome[] = [];
+  /** Batches of which no answer has come, by their serial number. */
+  readonly #batches = new Map<string, readonly string[]>();
+  #serial = 0;
   readonly #held = new Set<string>();
   #incarnation = 0;
   #leaseTtlMs = 0;
@@ -67,7 +98,7 @@ export class FakeNode {
     const nc = await openConnection({ servers: url, seed, name: `node/${id}`, inbox: id });
     const node = new FakeNode(nc, options);
     nc.subscribe(nodeSubject(id, "*"), { callback: (_error, message) => node.#hear(message) });
-    nc.subscribe(`_INBOX_${id}.told.*`, { callback: (_error, message) => node.#told(message) });
+    nc.subscribe(`_INBOX_${id}.told.*.*`, { callback: (_error, message) => node.#told(message) });
     await node.#join();
     return node;
   }
@@ -82,8 +113,8 @@ export class FakeNode {
       this.#renewAt = now + this.#leaseTtlMs / 3;
       void this.#renew().catch(() => undefined); // The next one tells.
     }
-    for (const [taskId, outcome] of this.#unanswered) {
-      if (now - outcome.sentAt > TELL_AGAIN_MS) this.#tell(taskId, outcome.subject, outcome.body);
+    for (const { outcome, sentAt } of this.#unanswered.values()) {
+      if (now - sentAt > TELL_AGAIN_MS) this.#tellOne(outcome);
     }
   }
 
@@ -106,7 +137,11 @@ export class FakeNode {
   async #join(): Promise<void> {
     const { capabilities, slots } = this.#options;
     const agents = [{ name: "main", capabilities, slots }];
-    const answer = await this.#ask(registerSubject(this.id), { host: "bench", agents });
+    const answer = await this.#ask(registerSubject(this.id), {
+      host: "bench",
+      agents,
+      batches: true,
+    });
     const welcome = Welcome.parse(answer);
     this.#incarnation = welcome.incarnation;
     this.#leaseTtlMs = welcome.config.leaseTtlMs;
@@ -154,29 +189,83 @@ export class FakeNode {
       message.respond(encode({ incarnation: this.#incarnation, running: this.#held.size }));
     }
     const h = message.headers;
-    if (verb !== "task" || h?.get(Header.incarnation) !== String(this.#incarnation)) return;
-    const taskId = h.get(Header.taskId);
-    message.respond('{"answer":"running"}');
-    if (h.get(Header.capability) === KEPT) {
+    if (h?.get(Header.incarnation) !== String(this.#incarnation)) return;
+    const epoch = Number(h.get(Header.epoch));
+    if (verb === "task") {
+      this.#take({
+        taskId: h.get(Header.taskId),
+        capability: h.get(Header.capability),
+        attempt: Number(h.get(Header.attempt)),
+        epoch,
+      });
+      message.respond('{"answer":"running"}');
+    }
+    if (verb === "tasks") {
+      const batch = decodeTasks(message.data);
+      if ("problem" in batch) throw new Error(batch.problem);
+      for (const { head } of batch.tasks) this.#take({ ...head, epoch });
+    }
+  }
+
+  #take({ taskId, capability, attempt, epoch }: Given): void {
+    if (capability === KEPT) {
       this.#held.add(taskId);
       return;
     }
+    // Asked after a task whose outcome is on its way: once is enough.
+    if (this.#unanswered.has(taskId)) return;
     this.#done++;
-    const attempt = Number(h.get(Header.attempt));
-    const epoch = Number(h.get(Header.epoch));
-    const outcome = { attempt, epoch, ok: true, result: "ok", agent: "main" };
-    this.#tell(taskId, outcomeSubject(this.id, taskId), encode(outcome));
+    const outcome: Outcome = { taskId, attempt, epoch, ok: true, result: "ok", agent: "main" };
+    this.#unanswered.set(taskId, { outcome, sentAt: systemClock.elapsed() });
+    // All messages that were read together are heard in one turn.
+    if (this.#ended.push(outcome) === 1) queueMicrotask(() => this.#tell());
   }
 
-  #tell(taskId: string, subject: string, body: string): void {
-    this.#unanswered.set(taskId, { subject, body, sentAt: systemClock.elapsed() });
-    this.#nc.publish(subject, body, { reply: `_INBOX_${this.id}.told.${taskId}` });
+  #tell(): void {
+    const ended = this.#ended;
+    this.#ended = [];
+    for (let from = 0; from < ended.length; from += BATCH_MAX) {
+      const batch = ended.slice(from, from + BATCH_MAX);
+      const [only, second] = batch;
+      if (only !== undefined && second === undefined) this.#tellOne(only);
+      else this.#tellBatch(batch);
+    }
+  }
+
+  #tellOne(outcome: Outcome): void {
+    const { taskId, ...body } = outcome;
+    this.#unanswered.set(taskId, { outcome, sentAt: systemClock.elapsed() });
+    this.#publish(outcomeSubject(this.id, taskId), body, `${ONE}.${taskId}`);
+  }
+
+  #tellBatch(batch: readonly Outcome[]): void {
+    const serial = String(++this.#serial);
+    this.#batches.set(
+      serial,
+      batch.map(({ taskId }) => taskId),
+    );
+    this.#publish(outcomesSubject(this.id), batch, `${BATCH}.${serial}`);
+  }
+
+  #publish(subject: string, body: unknown, answerTo: string): void {
+    this.#nc.publish(subject, encode(body), { reply: `_INBOX_${this.id}.told.${answerTo}` });
   }
 
   #told(message: Msg): void {
-    const { answer } = message.json<{ answer?: string }>();
-    if (answer === "recorded" || answer === "stale") {
-      this.#unanswered.delete(tokenOf(message.subject, 2));
+    const of = tokenOf(message.subject, 3);
+    if (tokenOf(message.subject, 2) === ONE) {
+      const { answer } = message.json<{ answer?: string }>();
+      if (answer === "recorded" || answer === "stale") this.#unanswered.delete(of);
+      return;
+    }
+    const taskIds = this.#batches.get(of) ?? [];
+    this.#batches.delete(of);
+    const answer = decode(OutcomeBatchAnswer, message.data);
+    // Nobody there, or busy: each is told again by itself.
+    if (!answer.ok) return;
+    for (const [index, said] of answer.value.answers.entries()) {
+      const taskId = taskIds[index];
+      if (taskId !== undefined && said !== "again") this.#unanswered.delete(taskId);
     }
   }
 }

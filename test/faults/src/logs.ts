@@ -53,7 +53,8 @@ async function troublesOf(path: string): Promise<readonly LogTrouble[]> {
 
 /** What a line of a service or node has to say, when it is trouble. */
 function lineTrouble(line: string): string | undefined {
-  if (line.trim() === "") return undefined;
+  // What is indented, as the lines of a stack, belongs to the line before it.
+  if (/^(\s|$)/.test(line)) return undefined;
   const parsed = LogLine.safeParse(
     line.startsWith("{") ? looseValue(Buffer.from(line)) : undefined,
   );

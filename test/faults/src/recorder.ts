@@ -48,6 +48,8 @@ export interface RecorderOptions {
    * number, or their field `step`.
    */
   readonly checkpointValue?: (saved: Uint8Array) => number | undefined;
+  /** Told each record as it comes; the recorder itself keeps none. */
+  readonly onRecord?: (record: TaskRecord) => void;
 }
 
 export interface FinishOptions {
@@ -94,13 +96,10 @@ export class Recorder {
   readonly #manager: Manager;
   readonly #followers: Follower[] = [];
   readonly #closed = new AbortController();
-  /** The newest record of each task, as the store told it. */
-  readonly #records = new Map<string, TaskRecord>();
   /** Tasks that a line was written about. */
   readonly #tasks = new Set<string>();
   /** What was last written of each lease: renewals are left out. */
   readonly #holders = new Map<string, string>();
-  #listener: ((record: TaskRecord) => void) | undefined;
 
   private constructor(
     options: RecorderOptions,
@@ -129,21 +128,6 @@ export class Recorder {
   note(line: Note): void {
     if ("task" in line) this.#tasks.add(line.task);
     this.#writer.write({ at: systemClock.now(), ...line } as HistoryEntry);
-  }
-
-  /** The newest record of a task that was stored, as far as it has come here. */
-  record(task: string): TaskRecord | undefined {
-    return this.#records.get(task);
-  }
-
-  /** The newest record of every task that has one. */
-  get records(): ReadonlyMap<string, TaskRecord> {
-    return this.#records;
-  }
-
-  /** Calls `listener` with each record as it comes; a second call replaces the first one's. */
-  onRecord(listener: (record: TaskRecord) => void): void {
-    this.#listener = listener;
   }
 
   /** Hears what was stored up to now, looks at everything once more, and closes the file. */
@@ -232,8 +216,7 @@ export class Recorder {
       return;
     }
     this.note({ ...shared, what: "record", record: record.value });
-    this.#records.set(task, record.value);
-    this.#listener?.(record.value);
+    this.#options.onRecord?.(record.value);
   }
 
   #hearNode(line: StoredLine): void {
@@ -334,6 +317,7 @@ export class Recorder {
     await reader.stop();
     for (const task of new Set([...this.#tasks, ...found.keys()])) {
       const line = found.get(task);
+      found.delete(task);
       const record = line === undefined || isGone(line) ? undefined : decode(TaskRecord, line.data);
       // A record that cannot be read was told as such when it was stored.
       if (record?.ok === false) continue;

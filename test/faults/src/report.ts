@@ -13,7 +13,7 @@ import { isBad, type StormResult } from "./storm.ts";
 /** One kind of fault on one kind of target. */
 interface FaultRow {
   readonly fault: string;
-  /** `node`, `leader`, `server` or `service`. */
+  /** `node`, `leader`, `server` or `service`; `all` of these. */
   readonly on: string;
   readonly struck: number;
   /** Figures of recovery: see recovery.ts. */
@@ -30,25 +30,30 @@ interface FaultRow {
 const VIOLATIONS_SHOWN = 25;
 const EVIDENCE_MAX_CHARS = 400;
 
-/** Sums up faults by what they were and what they struck. */
+/** Sums up faults by what they were and what they struck; then all of one kind, when it struck several. */
 function faultRows(recoveries: readonly Recovery[]): readonly FaultRow[] {
-  const groups = new Map<string, Recovery[]>();
-  for (const one of recoveries) {
-    const key = `${one.strike.fault} ${kindOf(one)}`;
-    groups.set(key, [...(groups.get(key) ?? []), one]);
-  }
-  return [...groups].sort(([a], [b]) => a.localeCompare(b)).map(([key, all]) => rowOf(key, all));
+  return groupsOf(recoveries, ({ strike }) => strike.fault).flatMap(([fault, all]) => {
+    const rows = groupsOf(all, kindOf).map(([on, some]) => rowOf({ fault, on }, some));
+    return rows.length > 1 ? [...rows, rowOf({ fault, on: "all" }, all)] : rows;
+  });
 }
 
-function rowOf(key: string, all: readonly Recovery[]): FaultRow {
-  const [fault = "", on = ""] = key.split(" ");
+/** In the order of the groups' names. */
+function groupsOf(
+  recoveries: readonly Recovery[],
+  nameOf: (one: Recovery) => string,
+): readonly (readonly [string, readonly Recovery[]])[] {
+  const names = [...new Set(recoveries.map(nameOf))].sort();
+  return names.map((name) => [name, recoveries.filter((one) => nameOf(one) === name)]);
+}
+
+function rowOf(of: Pick<FaultRow, "fault" | "on">, all: readonly Recovery[]): FaultRow {
   const figures = all.flatMap((one) => one.figures);
   const healed = all.flatMap((one) =>
     one.figures.map((figure) => Math.max(0, figure - (one.lengthMs ?? 0))),
   );
   return {
-    fault,
-    on,
+    ...of,
     struck: all.length,
     figures: figures.length,
     p50Ms: whole(quantile(figures, 0.5)),
@@ -110,7 +115,7 @@ function shown(ms: number | null): string {
 }
 
 function taskTable(result: StormResult): string {
-  const { submitted, acknowledged, finals, unfinished, loadMs, refusals, excused } = result;
+  const { submitted, acknowledged, finals, unfinished, loadMs, refusals } = result;
   const seconds = loadMs / 1_000;
   const counts = Object.entries(finals).map(([status, count]) => `${count} ${status}`);
   const refused = Object.entries(refusals).map(([why, count]) => `${count} × ${why}`);
@@ -119,7 +124,6 @@ function taskTable(result: StormResult): string {
     `${submitted} tasks submitted in ${seconds.toFixed(0)} s (${(submitted / seconds).toFixed(1)}/s), ${acknowledged} acknowledged: ${counts.join(", ")}; ${unfinished.length} never became final`,
     ...(unfinished.length === 0 ? [] : [`never final: ${unfinished.slice(0, 20).join(" ")}`]),
     `${verdict.lines} lines judged: ${verdict.records} records, ${verdict.runs} runs of handlers`,
-    ...(excused === 0 ? [] : [`${excused} records with times of a clock that was put wrong`]),
     ...(refused.length === 0 ? [] : [`submits refused, and sent again: ${refused.join("; ")}`]),
   ].join("\n");
 }

@@ -62,10 +62,7 @@ export interface StormResult {
   readonly missed: readonly ScheduledFault[];
   /** Kinds of faults that this machine does not allow, and why. */
   readonly skipped: readonly string[];
-  /** Less what is {@link excused}. */
   readonly verdict: Verdict;
-  /** Records whose times a coordinator wrote while its clock was put wrong: not the mesh's doing. */
-  readonly excused: number;
   readonly troubles: readonly LogTrouble[];
   readonly surprises: readonly SurprisingEnd[];
   /** Where the history and the logs are. */
@@ -208,7 +205,7 @@ class Storm {
       refusals: Object.fromEntries(this.#load.refusals),
       recoveries: this.#recovery.results(),
       missed: this.#missed,
-      ...excusing(await judge(historyIn(dir)), this.#recovery.results()),
+      verdict: await judge(historyIn(dir)),
       troubles: await readTroubles(join(dir, "logs")),
       surprises: this.#mesh.surprises,
       history: historyIn(dir),
@@ -226,7 +223,9 @@ class Storm {
         const { fault, target } = strike;
         this.#strikes++;
         this.#recovery.struck(strike);
-        this.#recorder.note({ by: "injector", what: "fault", fault, target });
+        // The checker allows for a clock that was put wrong, by so much.
+        const shift = fault === "clock" ? { shiftMs: strike.scheduled.amountMs } : {};
+        this.#recorder.note({ by: "injector", what: "fault", fault, target, ...shift });
       },
       onHealed: (strike) => {
         const { fault, target } = strike;
@@ -289,25 +288,6 @@ async function judge(file: string): Promise<Verdict> {
   const checker = new Checker();
   for await (const { line, number } of readHistory(file)) checker.hear(line, number, file);
   return checker.judge();
-}
-
-/** The rule that goes by the clock of whoever wrote the record. */
-const CLOCK_RULE = "times-in-order";
-
-/** Takes out what follows from a clock that we put wrong ourselves. */
-function excusing(
-  verdict: Verdict,
-  recoveries: readonly Recovery[],
-): { readonly verdict: Verdict; readonly excused: number } {
-  const wrong = recoveries.some(
-    ({ strike }) => strike.fault === "clock" && strike.target.startsWith("coordinator-"),
-  );
-  if (!wrong) return { verdict, excused: 0 };
-  const violations = verdict.violations.filter(({ rule }) => rule !== CLOCK_RULE);
-  return {
-    verdict: { ...verdict, violations },
-    excused: verdict.violations.length - violations.length,
-  };
 }
 
 /** Does what was seen count against the mesh? */
