@@ -29,6 +29,8 @@ export type Stored =
 interface Pending {
   readonly deadline: number;
   readonly onReply: (reply: Reply) => void;
+  /** One answer comes at most: then its token may serve again. */
+  readonly once: boolean;
 }
 
 export interface SendOptions {
@@ -55,6 +57,12 @@ export class Requester {
   readonly #inbox: string;
   readonly #tokenStart: number;
   readonly #pending = new BriefMap<Pending>();
+  /**
+   * Tokens that were answered. The server keeps what it found for the last subjects it saw, so an
+   * answer to one of these costs it less than to a new one. A token that timed out is never used
+   * again: its answer may still be on its way.
+   */
+  readonly #free: string[] = [];
   #serial = 0;
 
   constructor(nc: NatsConnection, options: { inboxPrefix: string; clock?: Clock }) {
@@ -82,9 +90,17 @@ export class Requester {
     onReply: (reply: Reply) => void,
     options: SendOptions = {},
   ): void {
-    const token = (this.#serial++).toString(36);
+    this.#send(subject, payload, { options, onReply, once: false });
+  }
+
+  #send(
+    subject: string,
+    payload: Payload,
+    { options, onReply, once }: Omit<Pending, "deadline"> & { readonly options: SendOptions },
+  ): void {
+    const token = (once ? this.#free.pop() : undefined) ?? (this.#serial++).toString(36);
     const deadline = this.#clock.elapsed() + (options.timeoutMs ?? REQUEST_TIMEOUT_MS);
-    this.#pending.set(token, { deadline, onReply });
+    this.#pending.set(token, { deadline, onReply, once });
     const reply = `${this.#inbox}.${token}`;
     try {
       this.#nc.publish(
@@ -111,7 +127,9 @@ export class Requester {
     onStored: (stored: Stored) => void,
     options: SendOptions = {},
   ): void {
-    this.send(subject, payload, (reply) => onStored(storedOf(reply)), options);
+    const onReply = (reply: Reply): void => onStored(storedOf(reply));
+    // A stream answers a publish once, and no message is delivered twice on one subscription.
+    this.#send(subject, payload, { options, onReply, once: true });
   }
 
   /** {@link store} as a promise. */
@@ -124,6 +142,7 @@ export class Requester {
     const pending = this.#pending.get(token);
     if (pending === undefined) return;
     this.#pending.delete(token);
+    if (pending.once) this.#free.push(token);
     const nobody = message.data.length === 0 && goodHeaders(() => message.headers)?.code === 503;
     pending.onReply(nobody ? NO_RESPONDERS : { kind: "message", message });
   }
