@@ -192,8 +192,9 @@ class Replica {
     while (!over.aborted) {
       await clock.sleep(Math.max(0, Math.min(waitMs, lease.remainingMs())), over);
       if (over.aborted || !lease.trusted()) return;
+      const trustEndsAtMs = clock.elapsed() + lease.remainingMs();
       const result = await lease.renew();
-      if (result === "lost") return;
+      if (result === "lost" || clock.elapsed() >= trustEndsAtMs) return;
       waitMs = result === "renewed" ? lease.renewEveryMs : 100;
     }
   }

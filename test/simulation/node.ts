@@ -26,6 +26,7 @@ const GRACE_MS = 2_000;
 const RENEW_AGAIN_MS = 200;
 const GRANT_TRIES_MAX = 5;
 const SYNCS_AFTER_LINK = 2;
+const SYNC_EVERY_RENEWALS = 5;
 const TELL_MAX_MS = 10_000;
 const DEREGISTER_TIMEOUT_MS = 2_000;
 const ID_IN_USE_WAIT_MS = 20_000;
@@ -322,7 +323,7 @@ class Life implements RunnerLife {
   async #renew(): Promise<void> {
     const { clock } = this.#host.process;
     let waitMs = this.lease.renewEveryMs;
-    while (!this.#isOver) {
+    for (let renewals = 1; !this.#isOver; renewals++) {
       await Promise.race([
         clock.sleep(waitMs),
         new Promise<void>((resolve) => {
@@ -334,7 +335,8 @@ class Life implements RunnerLife {
       const startedAtMs = clock.elapsed();
       const result = await this.lease.renew();
       if (result === "lost") return this.#close("lease_lost");
-      if (this.#syncsDue > 0) this.#host.spawn(this.#sync());
+      const isTime = this.#syncsDue > 0 || renewals % SYNC_EVERY_RENEWALS === 0;
+      if (isTime) this.#host.spawn(this.#sync());
       const everyMs = result === "renewed" ? this.lease.renewEveryMs : RENEW_AGAIN_MS;
       waitMs = Math.max(0, everyMs - (clock.elapsed() - startedAtMs));
     }
@@ -345,7 +347,7 @@ class Life implements RunnerLife {
     const { view } = this.#node;
     if (this.#isSyncing) return;
     this.#isSyncing = true;
-    if (await view.sync()) this.#syncsDue--;
+    if (await view.sync()) this.#syncsDue = Math.max(0, this.#syncsDue - 1);
     this.#isSyncing = false;
     if (view.hasGivenUp(this.incarnation)) this.#close("given_up");
   }

@@ -61,6 +61,8 @@ const RENEW_AGAIN_MS = 200;
 const GRANT_TRIES_MAX = 5;
 /** After a link was back, how many renewals ask whether the control plane gave this life up meanwhile. */
 const SYNCS_AFTER_LINK = 2;
+/** Every so many renewals ask in any case: the leader that was asked may have been behind. */
+const SYNC_EVERY_RENEWALS = 5;
 /** Timers of the event loop are looked at this often; finer would cost wake-ups on an idle node. */
 const LAG_RESOLUTION_MS = 50;
 
@@ -187,7 +189,7 @@ export class Life implements RunnerLife {
   async #renew(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps;
     let waitMs = this.lease.renewEveryMs;
-    while (!signal.aborted) {
+    for (let renewals = 1; !signal.aborted; renewals++) {
       await this.#sleep(waitMs, signal);
       if (signal.aborted) return;
       if (!this.lease.trusted()) return this.#close("lease_lost");
@@ -197,7 +199,7 @@ export class Life implements RunnerLife {
       if (result === "lost") return this.#close("lease_lost");
       if (result === "unknown") log.warn({}, "lease renewal not answered");
       else this.#lag.reset();
-      if (this.#syncsDue > 0) void this.#sync();
+      if (this.#syncsDue > 0 || renewals % SYNC_EVERY_RENEWALS === 0) void this.#sync();
       const everyMs = result === "renewed" ? this.lease.renewEveryMs : RENEW_AGAIN_MS;
       waitMs = Math.max(0, everyMs - (clock.elapsed() - startedAtMs));
     }
@@ -208,7 +210,7 @@ export class Life implements RunnerLife {
     const { view } = this.#deps;
     if (this.#syncing) return;
     this.#syncing = true;
-    if (await view.sync()) this.#syncsDue--;
+    if (await view.sync()) this.#syncsDue = Math.max(0, this.#syncsDue - 1);
     this.#syncing = false;
     if (view.hasGivenUp(this.incarnation)) this.#close("given_up");
   }

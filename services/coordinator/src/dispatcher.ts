@@ -10,6 +10,7 @@ import type { Reply } from "@swarm-mesh/bus";
 import {
   DispatchAnswer,
   decode,
+  isFinal,
   type MoveReason,
   Refusal,
   type TaskRecord,
@@ -124,7 +125,7 @@ export class Dispatcher {
         return;
       }
       case "drop":
-        await this.#drop(held);
+        await this.drop(held);
         return;
     }
   }
@@ -202,6 +203,11 @@ export class Dispatcher {
     if (held.gone) {
       fleet.release(slot);
       return;
+    }
+    if (held.record !== undefined && isFinal(held.record.status)) {
+      // Found to be over, or cancelled, while it waited for the slot.
+      fleet.release(slot);
+      return this.drop(held);
     }
     const next = started(held, held.record, {
       node: slot.node,
@@ -311,7 +317,8 @@ export class Dispatcher {
     await this.question(held);
   }
 
-  async #drop(held: HeldTask): Promise<void> {
+  /** Lets go of a task that is over. Inside `exclusive`. */
+  async drop(held: HeldTask): Promise<void> {
     const record = held.record;
     // Whoever wrote the final record may have died before the dead letter.
     if (record?.status === "failed" || record?.status === "rejected") {

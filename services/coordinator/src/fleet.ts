@@ -46,6 +46,7 @@ export class Fleet {
   readonly #free = new Map<string, number>();
   readonly #onFree: OnFree;
   #given = 0;
+  #version = 0;
 
   constructor(onFree: OnFree) {
     this.#onFree = onFree;
@@ -71,6 +72,11 @@ export class Fleet {
     return this.#given;
   }
 
+  /** Another number whenever a record has changed. */
+  get version(): number {
+    return this.#version;
+  }
+
   record(nodeId: string): NodeRecord | undefined {
     return this.#nodes.get(nodeId)?.record;
   }
@@ -92,6 +98,7 @@ export class Fleet {
   /** Notes a node's record and the lease that goes with it; `undefined`: the record is gone. */
   hearRecord(nodeId: string, record: NodeRecord | undefined, lease: NodeLease | undefined): void {
     const known = this.#nodes.get(nodeId);
+    this.#version++;
     if (record === undefined) {
       if (known !== undefined) this.#unseat(known);
       this.#nodes.delete(nodeId);

@@ -183,14 +183,20 @@ export class Records {
     return message?.data;
   }
 
-  /** What the newest earlier try saved, if any did. */
+  /** What the newest of the earlier tries that saved anything saved. */
   async checkpoint(record: TaskRecord): Promise<Uint8Array | undefined> {
     const saved = await Promise.all(
       nodesThatRan(record).map((node) =>
         this.#again(() => this.#checkpoints.read(checkpointKey(node, record.id))),
       ),
     );
-    return saved.find((entry) => entry?.value !== undefined)?.value;
+    // A node that ran the task twice may hold what its first try saved: the try tells, not the node.
+    const tries = saved.flatMap((entry) =>
+      entry?.value === undefined
+        ? []
+        : [{ attempt: Number(entry.headers?.get(Header.attempt)) || 0, value: entry.value }],
+    );
+    return tries.sort((a, b) => b.attempt - a.attempt)[0]?.value;
   }
 
   async #store(subject: string, payload: Uint8Array, h: MsgHdrs): Promise<void> {

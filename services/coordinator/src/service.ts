@@ -227,9 +227,15 @@ class Replica {
         log.warn({ epoch: this.#epoch }, "lease ran out");
         return;
       }
+      const trustEndsAtMs = clock.elapsed() + lease.remainingMs();
       const result = await lease.renew();
       if (result === "lost") {
         log.warn({ epoch: this.#epoch }, "lease lost to another");
+        return;
+      }
+      if (clock.elapsed() >= trustEndsAtMs) {
+        // Work was given up meanwhile, and nobody takes it up again within this term.
+        log.warn({ epoch: this.#epoch }, "lease ran out while it was renewed");
         return;
       }
       // After a renewal that was not answered the next one is due at once, within reason.

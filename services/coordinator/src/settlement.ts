@@ -203,6 +203,11 @@ export class Settlement {
     for (;;) {
       const { record } = held;
       if (held.gone || record === undefined) return this.#judgeUnheld(held.id, node, outcome);
+      if (isFinal(record.status)) {
+        // Cancelled, maybe before its message came to hand: nothing more is to be waited for.
+        await dispatcher.drop(held);
+        return this.#judgeUnheld(held.id, node, outcome);
+      }
       const dueAtMs = outcome.ok ? 0 : this.#dueAtMs(held.options.backoff, record);
       const at = records.now();
       const dueAt = outcome.ok ? at : isoTime(dueAtMs);

@@ -5,7 +5,6 @@
  * correct when every event was missed.
  */
 
-import { createHash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import { answer, answering, listen, RefusedError } from "@swarm-mesh/bus";
@@ -13,12 +12,10 @@ import type { ServiceDeps } from "@swarm-mesh/process";
 import {
   cancelSubject,
   decode,
-  encode,
   HeldRequest,
   heldSubject,
   isTaskId,
   lastTokenOf,
-  type MeshState,
   MoveRequest,
   moveSubject,
   NodeId,
@@ -41,6 +38,7 @@ import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
 import { Lanes } from "./lanes.ts";
 import { Records, TermOverError } from "./records.ts";
 import { Settlement } from "./settlement.ts";
+import { Snapshot } from "./snapshot.ts";
 import { Strays } from "./strays.ts";
 import { Vigil } from "./vigil.ts";
 
@@ -68,6 +66,7 @@ export class Term {
   readonly #lanes: Lanes;
   readonly #strays: Strays;
   readonly #vigil: Vigil;
+  readonly #snapshot: Snapshot;
   #tookOver = false;
   #examining = 0;
   #settled = false;
@@ -86,6 +85,7 @@ export class Term {
       onSettled: () => this.#settle(),
       onBug: (error) => this.#broken.reject(error),
     });
+    this.#snapshot = new Snapshot({ instance: deps.instance, epoch }, fleet);
     const shared = { ...deps, config, epoch, fleet, records: this.#records };
     this.#dispatcher = new Dispatcher({
       ...shared,
@@ -141,6 +141,8 @@ export class Term {
       ending.abort();
       this.#options.onFree.listener = undefined;
       this.#lanes.close();
+      // What is answered from now on finds nothing to do: the slots are the next term's to give.
+      for (const held of this.#tasks.values()) held.phase = "left";
     }
   }
 
@@ -316,26 +318,7 @@ export class Term {
     if (!NodeId.safeParse(lastTokenOf(message.subject)).success) {
       throw new RefusedError("bad_request", "that is no node id");
     }
-    const state = this.#state();
-    const hash = createHash("sha256").update(encode(state)).digest("hex");
-    return request.value.hash === hash ? { same: true, hash } : { same: false, hash, state };
-  }
-
-  /** What every node may know, in an order that gives the same hash for the same facts. */
-  #state(): MeshState {
-    const { deps, epoch, fleet } = this.#options;
-    const nodes = fleet
-      .records()
-      .sort((a, b) => (a.id < b.id ? -1 : 1))
-      .map(({ id, incarnation, state, capabilities, labels, slots }) => ({
-        id,
-        incarnation,
-        state,
-        capabilities,
-        labels,
-        slots,
-      }));
-    return { leader: { instance: deps.instance, epoch }, nodes };
+    return this.#snapshot.answer(request.value.hash);
   }
 
   /** Answers only while this term may act: another leader may have heard the same request. */
@@ -343,7 +326,9 @@ export class Term {
     return answering(async (message) => {
       if (!this.#options.trusted()) return undefined;
       try {
-        return await handle(message);
+        const value = await handle(message);
+        // What was decided while trust ran out may rest on what was never written.
+        return this.#options.trusted() ? value : undefined;
       } catch (error) {
         // The next leader is asked again.
         if (error instanceof TermOverError) return undefined;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Fleet } from "../src/fleet.ts";
+import { Snapshot } from "../src/snapshot.ts";
 
 const record = (state: "ACTIVE" | "DEGRADED" | "FAILED", incarnation = 1) => ({
   id: "n1",
@@ -92,5 +93,24 @@ describe("Fleet", () => {
     expect(fleet.free("add")).toBe(0);
     fleet.forgive(100);
     expect(fleet.free("add")).toBe(5);
+  });
+});
+
+describe("Snapshot", () => {
+  const leader = { instance: "c1", epoch: 3 };
+
+  test("is `same` to who has it, whatever comes and goes but records", () => {
+    const fleet = new Fleet(() => undefined);
+    const snapshot = new Snapshot(leader, fleet);
+    fleet.hearRecord("n1", record("ACTIVE"), undefined);
+    const first = snapshot.answer(null);
+    expect(first).toMatchObject({ same: false, state: { leader, nodes: [{ id: "n1" }] } });
+    fleet.hearLease("n1", lease());
+    expect(snapshot.answer(first.hash)).toEqual({ same: true, hash: first.hash });
+    fleet.hearRecord("n1", record("FAILED"), undefined);
+    const second = snapshot.answer(first.hash);
+    expect(second).toMatchObject({ same: false, state: { nodes: [{ state: "FAILED" }] } });
+    fleet.hearRecord("n1", undefined, undefined);
+    expect(snapshot.answer(second.hash)).toMatchObject({ state: { nodes: [] } });
   });
 });
