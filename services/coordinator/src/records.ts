@@ -50,6 +50,9 @@ class StoreRefusedError extends Error {
   override readonly name = "StoreRefusedError";
 }
 
+const ACK = Buffer.from("+ACK");
+const IN_PROGRESS = Buffer.from("+WPI");
+
 export interface RecordsOptions {
   readonly nc: NatsConnection;
   readonly requester: Requester;
@@ -124,12 +127,12 @@ export class Records {
   /** Lets the task's message go: it is over, or another message carries it. */
   acknowledge(ack: string): void {
     // On a closed connection the message simply comes again, and its record says that it is over.
-    if (ack !== "" && !this.#options.nc.isClosed()) this.#options.nc.publish(ack, "+ACK");
+    if (ack !== "" && !this.#options.nc.isClosed()) this.#options.nc.publish(ack, ACK);
   }
 
   /** Tells the server that the message is still in good hands. */
   renew(held: HeldTask): void {
-    if (held.ack !== "") this.#options.nc.publish(held.ack, "+WPI");
+    if (held.ack !== "") this.#options.nc.publish(held.ack, IN_PROGRESS);
   }
 
   /**
