@@ -54,7 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "runs-again-after-the-end",
     bug: "messages are never acknowledged, and a final record is no reason not to run",
     patches: [
-      patch(RECORDS, 'this.#options.nc.publish(ack, ACK)', "void ack"),
+      patch(RECORDS, "this.#options.nc.publish(ack, ACK)", "void ack"),
       patch(
         LIFECYCLE,
         'if (isFinal(record.status)) return { kind: "drop" };',
