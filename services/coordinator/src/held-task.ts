@@ -210,9 +210,15 @@ function parseRetry(delivery: Delivery, tokens: readonly string[]): ParsedTask {
     lane: lane ?? "normal",
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
     submittedAt: validTime(headers?.get(Header.submittedAt)) ?? isoTime(delivery.storedAtMs),
-    retryAttempt: Math.max(1, Math.trunc(Number(headers?.get(Header.attempt))) || 1),
+    retryAttempt: attemptOf(headers?.get(Header.attempt)),
     problem: named ? undefined : wireError("bad_header", `${Header.taskId} names no task`),
   };
+}
+
+/** Whatever is no number to count on from is the first. */
+function attemptOf(text: string | undefined): number {
+  const attempt = Number(text);
+  return Number.isSafeInteger(attempt) && attempt > 0 ? attempt : 1;
 }
 
 function validTime(text: string | undefined): string | undefined {

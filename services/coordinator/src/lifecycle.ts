@@ -297,7 +297,9 @@ export function nodesThatRan(record: TaskRecord): string[] {
   const failed = new Map(record.tries.map(({ attempt, node }) => [attempt, node]));
   const moves = record.migrations.values();
   const nodes: string[] = [];
-  for (let attempt = 1; attempt <= record.attempt; attempt++) {
+  const last = record.status === "running" ? record.attempt - 1 : record.attempt;
+  const first = last - record.tries.length - record.migrations.length + 1;
+  for (let attempt = first; attempt <= last; attempt++) {
     const node = failed.has(attempt) ? failed.get(attempt) : moves.next().value?.from;
     if (typeof node === "string") nodes.push(node);
   }

@@ -154,6 +154,22 @@ test("looks for checkpoints where the task ran last, whatever the leaders' clock
   expect(nodesThatRan(record)).toEqual(["n3", "n2", "n1"]);
 });
 
+test.each([
+  { name: "by hand", attempt: 2 ** 50, status: "running" as const },
+  { name: "waiting for its next try", attempt: 3, status: "retrying" as const },
+])("a task $name is told by where it was, not by counting up", ({ attempt, status }) => {
+  const record: TaskRecord = {
+    ...first,
+    attempt,
+    status,
+    migrations: [{ from: "n1", to: "n2", at, reason: "node_left" }],
+    tries: [
+      { attempt: status === "running" ? attempt - 1 : attempt, node: "n2", at, error: retryable },
+    ],
+  };
+  expect(nodesThatRan(record)).toEqual(["n2", "n1"]);
+});
+
 type Step = "ok" | "fail" | "lose" | "back" | "cancel" | "stale" | "adopt";
 
 test("whatever happens, a record follows the arrows, and a final one never changes", () => {
