@@ -218,8 +218,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "begins-from-the-oldest",
-    bug: "the next attempt is given what the first node saved, not the last",
-    patches: [patch(LIFECYCLE, "new Set(nodes.reverse())", "new Set(nodes)")],
+    bug: "the next attempt is given what the first one saved, not the last",
+    patches: [patch(RECORDS, "b.attempt - a.attempt", "a.attempt - b.attempt")],
     scenario: "nodes-killed",
     caughtBy: "checkpoints-go-forward",
   },
@@ -294,6 +294,7 @@ export const MUTANTS: readonly Mutant[] = [
         "clock.sleep(waitMs, signal);",
       ),
       patch(COORDINATOR, 'if (result === "lost") {', "if (false) {"),
+      patch(COORDINATOR, "if (clock.elapsed() >= trustEndsAtMs) {", "if (false) {"),
     ],
     scenario: "leader-frozen",
     caughtBy: "one-leader-acts",
