@@ -292,6 +292,12 @@ export class Scene {
     return true;
   }
 
+  /** Until it holds, or for so long; it need not. */
+  async for(ms: number, holds: () => boolean): Promise<void> {
+    const deadline = performance.now() + ms;
+    while (!holds() && performance.now() < deadline) await sleep(POLL_MS);
+  }
+
   #patienceMs(): number {
     if (this.#patient) return CONTROL_PATIENCE_MS;
     return this.missed.length === 0 ? MUTANT_PATIENCE_MS : SPENT_PATIENCE_MS;
