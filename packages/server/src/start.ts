@@ -1,7 +1,6 @@
 /** A nats-server as a child process: started, waited for, told to reload, stopped. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { looseValue } from "@swarm-mesh/protocol";
@@ -22,13 +21,6 @@ const LAST_LINES = 8;
  * up to a limit above which Go collects as hard as it needs to.
  */
 const COLLECT_LESS = { GOGC: "400", GOMEMLIMIT: "2GiB" };
-
-/**
- * A server that is started from here has the services, and often nodes and clients, beside it on the
- * same cores. Half of them are enough for it: on more it mostly wakes threads for work that one could
- * have done at once (measured on two cores, 64 tasks in flight: 155 µs a task on both, 98 on one).
- */
-const SHARE_CORES = { GOMAXPROCS: String(Math.max(1, Math.floor(availableParallelism() / 2))) };
 
 export interface StartOptions {
   /** From `locateNatsServer`: an absolute path, or a name to be looked up on `PATH`. */
@@ -71,7 +63,7 @@ export async function startNatsServer(options: StartOptions): Promise<RunningNat
       ...["--ports_file_dir", resolve(dir), ...args],
     ],
     {
-      env: { ...COLLECT_LESS, ...SHARE_CORES, ...process.env },
+      env: { ...COLLECT_LESS, ...process.env },
       // The configuration keeps its data where the server is started; `-sd` beside it is refused.
       cwd: dir,
       stdio: ["ignore", "ignore", "pipe"],
