@@ -8,7 +8,8 @@ import { KEPT } from "../workers/fake-node.ts";
 import { type Curve, type Point, pointOf, pointsOf, restOf } from "./curve.ts";
 import { Fleet } from "./fleet.ts";
 
-const STEPS = [100, 1_000, 10_000, 100_000];
+/** The leader holds 100 000 at most: the last step leaves room for the tasks that go by. */
+const STEPS = [100, 1_000, 10_000, 99_000];
 const QUICK_STEPS = [100, 1_000];
 /** Of each node; the most there may be. */
 const SLOTS = 1_000;
