@@ -26,12 +26,12 @@ test(`nothing goes wrong in seeds ${first} to ${last}`, { timeout: 24 * 3_600_00
   expect(failed.length, failed.map(tellAbout).join("\n")).toBe(0);
 });
 
-test("nor in those that went wrong before", async () => {
+test("nor in those that went wrong before", { timeout: 60_000 }, async () => {
   const failed = await failuresOf(MENDED);
   expect(failed.length, failed.map(tellAbout).join("\n")).toBe(0);
 });
 
-test("the same seed runs the same", async () => {
+test("the same seed runs the same", { timeout: 60_000 }, async () => {
   const [one, other] = [await simulate(7), await simulate(7)];
   expect(one.events).toBeGreaterThan(500);
   expect(other).toEqual(one);

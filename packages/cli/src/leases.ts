@@ -1,9 +1,14 @@
 /** Every lease there is: who leads, and how busy each node says it is. */
-import { BucketView, bucketStream } from "@swarm-mesh/bus";
-import { check, decode, LEASES_BUCKET, LeaderLease, NodeLease } from "@swarm-mesh/protocol";
-import { latch, silentLog, systemClock } from "@swarm-mesh/runtime";
-import { z } from "zod";
-import { CliError, Exit } from "./exit.ts";
+import {
+  check,
+  LEASES_BUCKET,
+  LeaderLease,
+  leaderLeaseKey,
+  NodeLease,
+  nodeLeaseKey,
+} from "@swarm-mesh/protocol";
+import { readEntries, readEntry } from "./entries.ts";
+import type { ServiceName } from "./services.ts";
 import type { Session } from "./session.ts";
 
 export interface Leases {
@@ -13,36 +18,25 @@ export interface Leases {
 
 /** Reads all leases as they are now. Needs a key that may read the bucket: admin or viewer. */
 export async function readLeases(session: Session): Promise<Leases> {
-  const manager = await session.manager();
-  // A view tries for ever; one plain look tells at once that there is nothing, or no right, to see.
-  await manager.streams.info(bucketStream(LEASES_BUCKET));
-  const stop = new AbortController();
-  const current = latch<void>();
-  const view = new BucketView<unknown>({
-    nc: session.nc,
-    manager,
-    bucket: LEASES_BUCKET,
-    clock: systemClock,
-    log: silentLog,
-    decode: (_key, value) => decode(z.unknown(), value),
-    onCurrent: () => current.resolve(),
-  });
-  const running = view.run(stop.signal);
-  const late = systemClock.sleep(session.target.timeoutMs, stop.signal).then(() => "late" as const);
-  try {
-    if ((await Promise.race([current.promise, running, late])) === "late") {
-      throw new CliError(
-        Exit.timeout,
-        "unavailable",
-        `the bucket ${LEASES_BUCKET.name} could not be read in time: is the mesh running, and is this key an admin's or a viewer's?`,
-      );
-    }
-    return leasesOf(view.entries());
-  } finally {
-    stop.abort();
-    await running.catch(() => undefined); // What was read is already returned.
-  }
+  const leases = leasesOf(await readEntries(session, LEASES_BUCKET));
+  if (leases.leaders.has(LEADING)) return leases;
+  // It may have been renewed that very moment, and missed: who leads is worth a second look.
+  const key = leaderLeaseKey(LEADING);
+  const again = leasesOf([[key, await readEntry(session, LEASES_BUCKET, key)]]);
+  return { ...leases, leaders: new Map([...leases.leaders, ...again.leaders]) };
 }
+
+/** One node's lease, whatever else is written meanwhile; `undefined`: it has none. */
+export async function readNodeLease(
+  session: Session,
+  nodeId: string,
+): Promise<NodeLease | undefined> {
+  const key = nodeLeaseKey(nodeId);
+  return leasesOf([[key, await readEntry(session, LEASES_BUCKET, key)]]).nodes.get(nodeId);
+}
+
+/** The service that has a leader. */
+const LEADING: ServiceName = "coordinator";
 
 /** Sorts a bucket's entries by whose lease each is; what cannot be read is left out. */
 function leasesOf(entries: Iterable<readonly [string, unknown]>): Leases {

@@ -10,6 +10,7 @@ import { addNodeCommands } from "./commands/node.ts";
 import { addServiceCommand } from "./commands/service.ts";
 import { addStatusCommands } from "./commands/status.ts";
 import { addTaskCommands } from "./commands/task.ts";
+import { addWhyCommand } from "./commands/why.ts";
 import type { Io } from "./io.ts";
 import { version } from "./version.ts";
 
@@ -28,6 +29,7 @@ Examples:
   $ swarmctl task submit echo '"hi"' --wait          run a task and print its result
   $ swarmctl node list --watch                       who is there
   $ swarmctl task list --status running -o json
+  $ swarmctl why demo                                why a task waits, runs or failed
 `;
 
 /** Builds the program. `onEnd` is told the status of the command that ran. */
@@ -63,6 +65,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addTaskCommands(program, declare);
   addNodeCommands(program, declare);
   addStatusCommands(program, declare);
+  addWhyCommand(program, declare);
   addDeadCommands(program, declare);
   addServiceCommand(program, declare);
   addCheckCommand(program, declare);

@@ -20,6 +20,8 @@ export interface MeshOptions {
   readonly handles?: readonly string[];
   /** Added to the environment of every process. */
   readonly env?: Readonly<Record<string, string>>;
+  /** With the keys and the store of an earlier mesh, which it goes on with; default an empty one. */
+  readonly dir?: string;
 }
 
 /** One process of the mesh. */
@@ -81,7 +83,7 @@ export class Mesh {
 
   /** Starts a mesh in a directory of its own and resolves when every node is active. */
   static async start(options: MeshOptions = {}): Promise<Mesh> {
-    const dir = await mkdtemp(join(tmpdir(), "mesh-dev-"));
+    const dir = options.dir ?? (await mkdtemp(join(tmpdir(), "mesh-dev-")));
     const log: string[] = [];
     const dev = spawn(process.execPath, [SWARMCTL, ...devArgs(dir, options)], {
       env: { ...process.env, ...options.env },
@@ -293,7 +295,8 @@ export class Mesh {
 function devArgs(dir: string, options: MeshOptions): string[] {
   const { nodes = 2, slots = 4, replicas = 1, handles = [] } = options;
   return [
-    ...["dev", "--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
+    ...["dev", ...(options.dir === undefined ? [] : ["--keep"])],
+    ...["--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
     ...["--replicas", String(replicas)],
     ...handles.flatMap((handle) => ["--handle", handle]),
   ];

@@ -285,7 +285,7 @@ export class Term {
       const now = deps.clock.elapsed();
       fleet.forgive(now);
       this.#lanes.sweep();
-      for (const held of this.#tasks.values()) this.#vigil.lookAt(held, now);
+      this.#vigil.sweep(now);
       this.#replenishAll();
       if (this.#tookOver) void this.#strays.look();
     }

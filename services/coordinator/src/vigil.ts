@@ -17,6 +17,8 @@ import type { Settlement } from "./settlement.ts";
 const RENEW_AFTER_MS = ACK_WAIT_MS / 3;
 /** A try this much over its limit without a word is asked for. */
 const OVERDUE_MS = 60_000;
+/** Nodes asked about a task in one sweep; further ones wait for the next: thousands at once hold up all others. */
+const QUESTIONS_MAX = 500;
 
 export interface VigilOptions {
   readonly config: Config;
@@ -34,6 +36,8 @@ export class Vigil {
   readonly #options: VigilOptions;
   /** Nodes whose connection closed in this turn. */
   readonly #disconnected = new Set<string>();
+  /** Questions of this sweep. */
+  #questions = 0;
 
   constructor(options: VigilOptions) {
     this.#options = options;
@@ -65,8 +69,13 @@ export class Vigil {
     }
   }
 
-  /** Does what is due for one task; `now` is monotonic. Call it for each, now and then. */
-  lookAt(held: HeldTask, now: number): void {
+  /** Does what is due for each task; `now` is monotonic. Call it now and then. */
+  sweep(now: number): void {
+    this.#questions = 0;
+    for (const held of this.#options.tasks.values()) this.#lookAt(held, now);
+  }
+
+  #lookAt(held: HeldTask, now: number): void {
     const { config, fleet, records, dispatcher, settlement, spawn } = this.#options;
     if (now - held.renewedAtMs > RENEW_AFTER_MS) {
       held.renewedAtMs = now;
@@ -86,7 +95,7 @@ export class Vigil {
       const patienceMs = held.accepted
         ? held.options.timeoutMs + OVERDUE_MS
         : config.acceptTimeoutMs;
-      if (silentMs > patienceMs) {
+      if (silentMs > patienceMs && this.#questions++ < QUESTIONS_MAX) {
         spawn(
           held,
           held.exclusive(() => dispatcher.question(held)),

@@ -1,0 +1,231 @@
+/** Gathers what `why` answers from: stored facts, and who answers just now. Changes nothing. */
+import { MeshClientError } from "@swarm-mesh/client";
+import { coordinator } from "@swarm-mesh/coordinator";
+import { healthMonitor } from "@swarm-mesh/health-monitor";
+import {
+  aliveSubject,
+  check,
+  deadSubject,
+  decode,
+  LIST_SUBJECT,
+  type ListTasks,
+  MESH_DEAD,
+  MESH_EVENTS,
+  NODE_LEASE_TTL_MS,
+  NODES_BUCKET,
+  NodeEvent,
+  NodeRecord,
+  nodeEventSubject,
+  nodeSubject,
+  Pong,
+  TASKS_BUCKET,
+  TaskList,
+  TaskRecord,
+} from "@swarm-mesh/protocol";
+import { systemClock, timeOf } from "@swarm-mesh/runtime";
+import { NoRespondersError } from "nats";
+import { z } from "zod";
+import { readEntries, readEntry } from "../entries.ts";
+import { type Leases, readLeases, readNodeLease } from "../leases.ts";
+import { SERVICES } from "../services.ts";
+import type { Session } from "../session.ts";
+import {
+  type EventFact,
+  isLiving,
+  type LeaderFact,
+  type LetterFact,
+  type Limits,
+  type MeshFacts,
+  type NodeFact,
+  type Refusal,
+} from "./facts.ts";
+import { getMessage } from "./queue.ts";
+
+const LEADING_SERVICE = "coordinator";
+/** As long as the monitor itself waits for a ping. */
+const PING_TIMEOUT_MS = 500;
+/** Nodes that are asked whether they are there; those that matter to the question come first. */
+const PINGS_MAX = 256;
+/** How long services may take to answer discovery when not all kinds of them have. */
+const DISCOVERY_MS = 1_000;
+const RUNNING_MAX = 1_000;
+/** Records that are looked through for refusals, newest first, and how old these may be. */
+const REFUSALS_LOOKED_AT = 100;
+const REFUSALS_RECENT_MS = 10_000;
+
+/** The whole mesh; nodes that `matter` are asked first whether they are there. */
+export async function readMesh(
+  session: Session,
+  matter: (record: NodeRecord) => boolean,
+): Promise<MeshFacts> {
+  const [leases, records] = await Promise.all([readLeases(session), readNodes(session)]);
+  const [leader, services, nodes, running, newest] = await Promise.all([
+    leaderOf(session, leases),
+    discover(session),
+    withAnswers(session, { leases, records, matter }),
+    list(session, { status: "running", limit: RUNNING_MAX }),
+    list(session, { limit: REFUSALS_LOOKED_AT }),
+  ]);
+  const nowMs = systemClock.now();
+  const counted = running?.complete === true && running.tasks.length < RUNNING_MAX;
+  return {
+    nowMs,
+    leader,
+    services,
+    nodes,
+    running: counted ? running.tasks : undefined,
+    refusals: refusalsIn(newest?.tasks ?? [], nowMs),
+    limits: limits(),
+  };
+}
+
+/** The task's record, from the store itself: so it is to be had when no coordinator runs. */
+export async function readRecord(session: Session, id: string): Promise<TaskRecord | undefined> {
+  const record = check(TaskRecord, await readEntry(session, TASKS_BUCKET, id));
+  return record.ok ? record.value : undefined;
+}
+
+/** Has a task whose message is stored neither a node nor an end? */
+export async function isWaiting(session: Session, id: string): Promise<boolean> {
+  const record = await readRecord(session, id);
+  return record === undefined || record.status === "retrying";
+}
+
+export async function readLetter(session: Session, id: string): Promise<LetterFact | undefined> {
+  const query = { last_by_subj: deadSubject(id) };
+  const letter = await getMessage(await session.manager(), MESH_DEAD.name, query);
+  return letter && { seq: letter.seq, atMs: letter.time.getTime() };
+}
+
+/** The last event of a node that is still stored. */
+export async function readEvent(session: Session, id: string): Promise<EventFact | undefined> {
+  const query = { last_by_subj: nodeEventSubject(id, "*") };
+  const message = await getMessage(await session.manager(), MESH_EVENTS.name, query);
+  const event = message === undefined ? undefined : decode(NodeEvent, message.data);
+  if (message === undefined || event?.ok !== true) return undefined;
+  const { at, by, reason } = event.value;
+  const kind = message.subject.slice(message.subject.lastIndexOf(".") + 1);
+  return { kind, reason, by, atMs: timeOf(at) };
+}
+
+/** Every node's record, in the order of their ids. */
+export async function readNodes(session: Session): Promise<readonly NodeRecord[]> {
+  const records = (await readEntries(session, NODES_BUCKET)).flatMap(([, value]) => {
+    const record = check(NodeRecord, value);
+    return record.ok ? [record.value] : [];
+  });
+  return records.sort((left, right) => left.id.localeCompare(right.id, "en", { numeric: true }));
+}
+
+async function leaderOf(session: Session, leases: Leases): Promise<LeaderFact | undefined> {
+  const lease = leases.leaders.get(LEADING_SERVICE);
+  if (lease === undefined) return undefined;
+  const subject = aliveSubject(LEADING_SERVICE, lease.instance);
+  return { lease, answers: await answers(session, subject, z.unknown(), () => true) };
+}
+
+interface Asked {
+  readonly leases: Leases;
+  readonly records: readonly NodeRecord[];
+  readonly matter: (record: NodeRecord) => boolean;
+}
+
+async function withAnswers(
+  session: Session,
+  { leases, records, matter }: Asked,
+): Promise<readonly NodeFact[]> {
+  const living = records.filter(isLiving);
+  const asked = [...living.filter(matter), ...living.filter((one) => !matter(one))].slice(
+    0,
+    PINGS_MAX,
+  );
+  const heard = new Map<string, boolean | undefined>();
+  const ping = async (record: NodeRecord): Promise<void> => {
+    const isThisLife = (pong: Pong): boolean => pong.incarnation === record.incarnation;
+    heard.set(record.id, await answers(session, nodeSubject(record.id, "ping"), Pong, isThisLife));
+  };
+  const [first, ...rest] = asked;
+  if (first !== undefined) await ping(first);
+  // Who may not ask the first may ask none.
+  if (first !== undefined && heard.get(first.id) !== undefined) await Promise.all(rest.map(ping));
+  return Promise.all(
+    records.map(async (record) => {
+      const seen = leases.nodes.get(record.id);
+      // A renewal at that moment may have been missed, so a lease that is not there is looked for.
+      const again = seen === undefined && heard.has(record.id);
+      const lease = again ? await readNodeLease(session, record.id) : seen;
+      const current = lease?.incarnation === record.incarnation ? lease : undefined;
+      return { record, lease: current, answers: heard.get(record.id) };
+    }),
+  );
+}
+
+/** Is someone there, and the right one? `undefined`: this key may not ask. */
+async function answers<S extends z.ZodType>(
+  session: Session,
+  subject: string,
+  schema: S,
+  isRight: (answer: z.infer<S>) => boolean,
+): Promise<boolean | undefined> {
+  try {
+    const answer = await session.client.askOnce(subject, {}, schema, {
+      timeoutMs: PING_TIMEOUT_MS,
+    });
+    return answer.kind === "ok" && isRight(answer.value);
+  } catch (error) {
+    if (error instanceof MeshClientError && error.code === "denied") return undefined;
+    throw error;
+  }
+}
+
+/** The part of a service's answer that is read. */
+const Discovered = z.looseObject({ name: z.string() });
+
+/** Kinds of services that answer NATS' discovery; done early when all of ours have. */
+async function discover({ nc }: Session): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  try {
+    const replies = await nc.requestMany("$SRV.PING", "", { maxWait: DISCOVERY_MS });
+    for await (const reply of replies) {
+      const service = decode(Discovered, reply.data);
+      if (service.ok) found.add(service.value.name);
+      if (SERVICES.every((name) => found.has(name))) break;
+    }
+  } catch (error) {
+    // Then no service runs at all, and that is an answer.
+    if (!(error instanceof NoRespondersError)) throw error;
+  }
+  return found;
+}
+
+/** Any replica of the coordinator answers; `undefined` when none does, or the answer is too large. */
+async function list(session: Session, filter: Partial<ListTasks>): Promise<TaskList | undefined> {
+  const { timeoutMs } = session.target;
+  const answer = await session.client.askOnce(LIST_SUBJECT, filter, TaskList, { timeoutMs });
+  return answer.kind === "ok" ? answer.value : undefined;
+}
+
+function refusalsIn(tasks: readonly TaskRecord[], nowMs: number): readonly Refusal[] {
+  return tasks
+    .flatMap((task) =>
+      task.migrations
+        .filter(({ reason }) => reason === "refused" || reason === "no_responders")
+        .map(({ from, at, reason }) => ({ node: from, task: task.id, atMs: timeOf(at), reason })),
+    )
+    .filter(({ atMs }) => nowMs - atMs < REFUSALS_RECENT_MS)
+    .sort((a, b) => b.atMs - a.atMs);
+}
+
+/** What the services do unless they are told otherwise. */
+function limits(): Limits {
+  const { massLossMin, massLossShare, massLossWindowMs } = healthMonitor.config.parse({});
+  // Who was left alone is taken back at the sweep after that.
+  const { shunMs, sweepIntervalMs } = coordinator.config.parse({});
+  return {
+    massLossMin,
+    massLossShare,
+    massLossWindowMs,
+    shunMs: shunMs + sweepIntervalMs,
+    leaseTtlMs: NODE_LEASE_TTL_MS,
+  };
+}

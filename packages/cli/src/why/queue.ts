@@ -1,0 +1,264 @@
+/** What is stored in the task streams: one task's message, and a capability's lanes. */
+import { JetStreamApiError, type JetStreamManager, type StoredMsg } from "@nats-io/jetstream";
+import { goodHeaders } from "@swarm-mesh/bus";
+import {
+  delayedSubject,
+  Header,
+  MESH_RETRIES,
+  MESH_TASKS,
+  parseSubmitHeaders,
+  RETRY_ALL,
+  retrySubject,
+  SUBMIT_ALL,
+  SUBMIT_OPTIONS_DEFAULT,
+  submitSubject,
+  type TaskRecord,
+  tokenOf,
+} from "@swarm-mesh/protocol";
+import { systemClock } from "@swarm-mesh/runtime";
+import { backlogOf } from "../status.ts";
+import type { LaneFact, QueuedFact, SearchFact } from "./facts.ts";
+
+/** Messages read in one request; the server ends it earlier at so many bytes. */
+const BATCH = 500;
+const BATCH_BYTES = 8 * 1024 * 1024;
+/** JetStream's error code. */
+const NO_MESSAGE_FOUND = 10037;
+/** Messages of one lane whose records are looked up. */
+const LOOKED_AT_MAX = 200;
+
+/** May this key read the messages of tasks? A viewer's may not. */
+export async function mayReadQueue(manager: JetStreamManager): Promise<boolean> {
+  try {
+    await lastOf(manager, delayedSubject("any"));
+    return true;
+  } catch (error) {
+    if (isDenied(error) || (error instanceof Error && isDenied(error.cause))) return false;
+    throw error;
+  }
+}
+
+function isDenied(error: unknown): boolean {
+  return error instanceof Error && error.name === "PermissionViolationError";
+}
+
+export interface Found {
+  readonly queued: QueuedFact | undefined;
+  readonly search: SearchFact;
+}
+
+const NOTHING: SearchFact = { complete: true, lookedAt: 0, permitted: true };
+
+/**
+ * Looks for a task's message. Only the sequence is an index, so an id of the caller's own is looked
+ * for from the front of the queue, for at most `budgetMs`.
+ */
+export async function findQueued(
+  manager: JetStreamManager,
+  id: string,
+  options: { readonly record: TaskRecord | undefined; readonly budgetMs: number },
+): Promise<Found> {
+  const { record, budgetMs } = options;
+  const byPlace = await oneMessage(manager, MESH_TASKS.name, Number(/^s(\d{1,15})$/.exec(id)?.[1]));
+  if (byPlace !== undefined && idOf(byPlace) === id) {
+    return { queued: queuedOf(byPlace, MESH_TASKS.name), search: NOTHING };
+  }
+  const delayed = await lastOf(manager, delayedSubject(id));
+  if (delayed !== undefined) {
+    return { queued: queuedOf(delayed, MESH_RETRIES.name), search: NOTHING };
+  }
+  const deadline = systemClock.elapsed() + budgetMs;
+  // A task that has run before is held by a retry, or still by its submit.
+  const places = [
+    {
+      stream: MESH_RETRIES.name,
+      subject: record === undefined ? RETRY_ALL : retrySubject(record.capability),
+    },
+    { stream: MESH_TASKS.name, subject: SUBMIT_ALL },
+  ];
+  let lookedAt = 0;
+  for (const { stream, subject } of places) {
+    for await (const message of messages(manager, stream, subject)) {
+      if (idOf(message) === id) {
+        return { queued: queuedOf(message, stream), search: { ...NOTHING, lookedAt } };
+      }
+      lookedAt++;
+      if (systemClock.elapsed() > deadline) {
+        return { queued: undefined, search: { complete: false, lookedAt, permitted: true } };
+      }
+    }
+  }
+  return { queued: undefined, search: { complete: true, lookedAt, permitted: true } };
+}
+
+export interface LanesOptions {
+  /** Records of what runs, of any capability; `undefined`: not known. */
+  readonly running: readonly TaskRecord[] | undefined;
+  /** May this key look at messages, too? */
+  readonly mayRead: boolean;
+  /** Does the task's record, or that it has none, say that it waits? */
+  readonly isWaiting: (id: string) => Promise<boolean>;
+}
+
+/** What is stored of a capability, lane by lane; lanes that hold nothing are left out. */
+export async function readLanes(
+  manager: JetStreamManager,
+  capability: string,
+  options: LanesOptions,
+): Promise<readonly LaneFact[]> {
+  const [submits, retries] = await Promise.all([
+    manager.streams.info(MESH_TASKS.name, { subjects_filter: SUBMIT_ALL }),
+    manager.streams.info(MESH_RETRIES.name, { subjects_filter: retrySubject(capability) }),
+  ]);
+  const subjects = { ...submits.state.subjects, ...retries.state.subjects };
+  const backlog = backlogOf(subjects, undefined).capabilities;
+  const stored = backlog.find((one) => one.capability === capability)?.stored ?? {};
+  const running = options.running?.filter((task) => task.capability === capability);
+  const lanes: LaneFact[] = [];
+  for (const lane of ["retry", "high", "normal", "low"]) {
+    const count = stored[lane] ?? 0;
+    if (count === 0) continue;
+    const here = running?.filter((task) => laneOf(task) === lane).length;
+    const estimate = here === undefined ? undefined : Math.max(0, count - here);
+    const read = options.mayRead
+      ? await readLane(manager, subjectsOf(capability, lane), {
+          running: running ?? [],
+          isWaiting: options.isWaiting,
+        })
+      : NOT_READ;
+    const waiting = read.waiting ?? estimate;
+    lanes.push({ lane, stored: count, waiting, oldestAtMs: read.oldestAtMs });
+  }
+  return lanes;
+}
+
+const NOT_READ = { waiting: undefined, oldestAtMs: undefined };
+
+/** A task that failed once is held by the retry's message from then on; one that moved is not. */
+function laneOf(task: TaskRecord): string {
+  return task.tries.length > 0 ? "retry" : task.lane;
+}
+
+function subjectsOf(capability: string, lane: string): readonly string[] {
+  switch (lane) {
+    case "retry":
+      return [retrySubject(capability)];
+    case "high":
+    case "low":
+      return [submitSubject(capability, lane)];
+    default:
+      return [submitSubject(capability), submitSubject(capability, "normal")];
+  }
+}
+
+/**
+ * The tasks of a lane that wait: when the first was stored, and their number when there are few. The
+ * message of a task that was cancelled before it ran stays until its capability is pulled again.
+ */
+async function readLane(
+  manager: JetStreamManager,
+  subjects: readonly string[],
+  {
+    running,
+    isWaiting,
+  }: { readonly running: readonly TaskRecord[]; readonly isWaiting: LanesOptions["isWaiting"] },
+): Promise<Pick<LaneFact, "waiting" | "oldestAtMs">> {
+  const ids = new Set(running.map(({ id }) => id));
+  let oldestAtMs: number | undefined;
+  let waiting = 0;
+  let lookedAt = 0;
+  for (const subject of subjects) {
+    const stream = tokenOf(subject, 2) === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
+    for await (const message of messages(manager, stream, subject)) {
+      if (lookedAt >= LOOKED_AT_MAX) return { waiting: undefined, oldestAtMs };
+      const id = idOf(message);
+      if (ids.has(id)) continue;
+      lookedAt++;
+      if (!(await isWaiting(id))) continue;
+      const at = message.time.getTime();
+      oldestAtMs = Math.min(oldestAtMs ?? at, at);
+      waiting++;
+    }
+  }
+  return { waiting, oldestAtMs };
+}
+
+/** The messages of a stream on a subject, from its front, read in batches as they are asked for. */
+async function* messages(
+  manager: JetStreamManager,
+  stream: string,
+  subject: string,
+): AsyncGenerator<StoredMsg> {
+  for (let next = 1; ; ) {
+    let last: number | undefined;
+    try {
+      const batch = await manager.direct.getBatch(stream, {
+        seq: next,
+        batch: BATCH,
+        max_bytes: BATCH_BYTES,
+        next_by_subj: subject,
+      });
+      for await (const message of batch) {
+        last = message.seq;
+        yield message;
+      }
+    } catch (error) {
+      // An empty range is answered with an error: then there is no more.
+      if (!isNothing(error)) throw error;
+    }
+    if (last === undefined) return;
+    next = last + 1;
+  }
+}
+
+async function oneMessage(
+  manager: JetStreamManager,
+  stream: string,
+  seq: number,
+): Promise<StoredMsg | undefined> {
+  if (!(seq > 0)) return undefined;
+  return getMessage(manager, stream, { seq });
+}
+
+function lastOf(manager: JetStreamManager, subject: string): Promise<StoredMsg | undefined> {
+  return getMessage(manager, MESH_RETRIES.name, { last_by_subj: subject });
+}
+
+/** A stored message; `undefined`: there is none. */
+export async function getMessage(
+  manager: JetStreamManager,
+  stream: string,
+  query: { readonly seq: number } | { readonly last_by_subj: string },
+): Promise<StoredMsg | undefined> {
+  try {
+    return (await manager.streams.getMessage(stream, query)) ?? undefined;
+  } catch (error) {
+    if (isNothing(error)) return undefined;
+    throw error;
+  }
+}
+
+function isNothing(error: unknown): boolean {
+  if (error instanceof JetStreamApiError) return error.code === NO_MESSAGE_FOUND;
+  return error instanceof Error && "code" in error && error.code === 404;
+}
+
+/** The task a message is of. */
+function idOf(message: StoredMsg): string {
+  const h = goodHeaders(() => message.header);
+  return h?.get(Header.taskId) || h?.get(Header.msgId) || `s${message.seq}`;
+}
+
+function queuedOf(message: StoredMsg, stream: string): QueuedFact {
+  const h = goodHeaders(() => message.header);
+  const options = h === undefined ? SUBMIT_OPTIONS_DEFAULT : parseSubmitHeaders(h);
+  const isSubmit = tokenOf(message.subject, 2) === "submit";
+  return {
+    stream,
+    seq: message.seq,
+    capability: tokenOf(message.subject, 3),
+    lane: (isSubmit ? tokenOf(message.subject, 4) : h?.get(Header.lane)) || "normal",
+    storedAtMs: message.time.getTime(),
+    requires: "requires" in options ? options.requires : undefined,
+  };
+}

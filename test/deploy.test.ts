@@ -1,0 +1,181 @@
+/** What deploy/ says must be what the mesh is: images, compose file, units, and the page that explains them. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { PREFERRED_VERSION, ROLES } from "@swarm-mesh/server";
+import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { variableOf } from "../packages/process/src/config.ts";
+import { Config as CoordinatorConfig } from "../services/coordinator/src/config.ts";
+import { Config as HealthMonitorConfig } from "../services/health-monitor/src/config.ts";
+import { Config as MigratorConfig } from "../services/migrator/src/config.ts";
+import { Config as RegistryConfig } from "../services/registry/src/config.ts";
+
+const root = join(import.meta.dirname, "..");
+const SERVICES = {
+  coordinator: CoordinatorConfig,
+  "health-monitor": HealthMonitorConfig,
+  migrator: MigratorConfig,
+  registry: RegistryConfig,
+} as const;
+const NAMES = Object.keys(SERVICES) as (keyof typeof SERVICES)[];
+/** A service that is told to stop ends itself after ten seconds; a node drains for thirty. */
+const SERVICE_STOP_S = 10;
+const NODE_STOP_S = 30;
+
+describe("Dockerfile", () => {
+  const stages = text("deploy/Dockerfile")
+    .split(/^(?=FROM )/m)
+    .slice(1);
+
+  test("builds on the Node of .nvmrc and the nats-server that is developed against", () => {
+    expect(text("deploy/Dockerfile")).toContain(`ARG NODE_VERSION=${text(".nvmrc").trim()}\n`);
+    expect(text("deploy/Dockerfile")).toContain(`ARG NATS_VERSION=${PREFERRED_VERSION}\n`);
+  });
+
+  test.each(["nats", "last"])(
+    "stage %s is run by a user without rights, and can be asked",
+    (name) => {
+      const stage = stages.find((each) => each.includes(` AS ${name}\n`)) ?? stages.at(-1) ?? "";
+      expect(stage).toMatch(/^USER [1-9]\d+:[1-9]\d+$/m);
+      expect(stage).toMatch(/^HEALTHCHECK .*\\\n\s+CMD \[/m);
+      expect(stage).toMatch(/^ENTRYPOINT \[/m);
+    },
+  );
+
+  test("takes into the last stage the release alone", () => {
+    expect(stages.at(-1)?.match(/^COPY .*/gm)).toEqual(["COPY --from=build /app /app"]);
+  });
+});
+
+/** The keys of a compose file that the mesh relies on. */
+interface ComposeService {
+  readonly user?: string;
+  readonly image: string;
+  readonly command?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly secrets?: readonly string[];
+  readonly ports?: readonly string[];
+  readonly read_only?: boolean;
+  readonly cap_drop?: readonly string[];
+  readonly security_opt?: readonly string[];
+  readonly restart?: string;
+  readonly depends_on?: unknown;
+  readonly stop_grace_period?: string;
+  readonly healthcheck?: { readonly disable?: boolean };
+}
+interface Compose {
+  readonly services: Readonly<Record<string, ComposeService>>;
+  readonly secrets: Readonly<Record<string, { readonly file: string }>>;
+}
+
+describe("compose.yaml", () => {
+  const compose = parse(text("deploy/compose.yaml"), { merge: true }) as Compose;
+  const { version } = JSON.parse(text("package.json")) as { readonly version: string };
+
+  test("has the server, each service, a node and the command", () => {
+    expect(Object.keys(compose.services).sort()).toEqual(
+      ["nats", ...NAMES, "n1", "swarmctl"].sort(),
+    );
+  });
+
+  test.each(Object.entries(compose.services))(
+    "%s can write and reach nothing it need not",
+    (name, service) => {
+      expect(service).toMatchObject({
+        read_only: true,
+        cap_drop: ["ALL"],
+        security_opt: ["no-new-privileges:true"],
+        restart: name === "swarmctl" ? "no" : "unless-stopped",
+        image: expect.stringMatching(new RegExp(`^swarm-mesh(-nats)?:${version}$`)),
+      });
+      const elsewhere = (service.ports ?? []).filter((port) => !port.startsWith("127.0.0.1:"));
+      expect(elsewhere).toEqual([]);
+    },
+  );
+
+  test.each(NAMES)("%s runs as itself, with variables it knows, once there is a server", (name) => {
+    const service = compose.services[name];
+    expect(service).toMatchObject({
+      command: ["service", name],
+      secrets: [name],
+      environment: { NATS_NKEY: `/run/secrets/${name}`, MESH_HTTP_PORT: expect.any(String) },
+      depends_on: { nats: { condition: "service_healthy" } },
+    });
+    const known = Object.keys(SERVICES[name].shape).map(variableOf);
+    const mesh = Object.keys(service?.environment ?? {}).filter((key) => key.startsWith("MESH_"));
+    expect(known).toEqual(expect.arrayContaining(mesh));
+    expect(seconds(service?.stop_grace_period)).toBeGreaterThan(SERVICE_STOP_S);
+  });
+
+  test("the node may drain before it is killed", () => {
+    const { command = [], stop_grace_period } = compose.services["n1"] ?? { image: "" };
+    expect(command).toContain(`--drain-timeout=${NODE_STOP_S}s`);
+    expect(seconds(stop_grace_period)).toBeGreaterThan(NODE_STOP_S);
+  });
+
+  test("each secret is the seed of one user", () => {
+    const users = [...ROLES, "n1"] as readonly string[];
+    for (const [name, { file }] of Object.entries(compose.secrets)) {
+      expect(users).toContain(name);
+      expect(file).toBe(`./mesh/keys/${name}.nk`);
+    }
+    const asked = Object.values(compose.services).flatMap(({ secrets = [] }) => secrets);
+    expect(asked.sort()).toEqual(Object.keys(compose.secrets).sort());
+  });
+});
+
+describe("units", () => {
+  const units = readdirSync(join(root, "deploy/systemd")).filter((name) =>
+    name.endsWith(".service"),
+  );
+
+  test.each(units)("%s is tried for ever, and can do nothing it need not", (name) => {
+    expect(text(`deploy/systemd/${name}`).split("\n")).toEqual(
+      expect.arrayContaining([
+        ...["Restart=always", "StartLimitIntervalSec=0"],
+        ...["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes"],
+        ...["CapabilityBoundingSet=", "PrivateTmp=yes", "RestrictSUIDSGID=yes"],
+      ]),
+    );
+  });
+
+  test.each(["swarm-mesh@.service", "swarm-mesh-node@.service"])(
+    "%s has a user and a seed of its own",
+    (name) => {
+      expect(text(`deploy/systemd/${name}`).split("\n")).toEqual(
+        expect.arrayContaining([
+          ...["DynamicUser=yes", "User=mesh-%i"],
+          "LoadCredential=seed:/etc/swarm-mesh/keys/%i.nk",
+        ]),
+      );
+    },
+  );
+
+  test("a stop waits for as long as the process may take", () => {
+    const patience = (unit: string): number =>
+      seconds(/^TimeoutStopSec=(.*)$/m.exec(text(`deploy/systemd/${unit}`))?.[1]);
+    expect(patience("swarm-mesh@.service")).toBeGreaterThan(SERVICE_STOP_S);
+    expect(patience("swarm-mesh-node@.service")).toBeGreaterThan(NODE_STOP_S);
+    const node = text("deploy/systemd/swarm-mesh-node@.service");
+    expect(node).toContain(`--drain-timeout ${NODE_STOP_S}s `);
+    // Its handlers' programs would be told to end as well.
+    expect(node).toContain("\nKillMode=mixed\n");
+  });
+});
+
+test("docs/operations.md names only files that exist in deploy/", () => {
+  const page = text("docs/operations.md");
+  const named = [...page.matchAll(/\bdeploy\/[\w./@-]*\w/g)].map(([path]) => path);
+  expect(named.length).toBeGreaterThan(0);
+  const there = ["deploy", ...readdirSync(join(root, "deploy")).map((name) => `deploy/${name}`)];
+  expect(named.filter((path) => !there.includes(path))).toEqual([]);
+});
+
+function text(path: string): string {
+  return readFileSync(join(root, path), "utf8");
+}
+
+/** `15s` → 15; anything else is no number. */
+function seconds(value: string | undefined): number {
+  return Number(/^(\d+)s$/.exec(value ?? "")?.[1]);
+}
