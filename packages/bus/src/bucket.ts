@@ -50,22 +50,8 @@ export class Bucket {
   }
 
   /** The key's last entry as the stream's leader has it. A follower's answer may be old. */
-  async read(key: string): Promise<Entry | undefined> {
-    try {
-      const message = await this.#manager.streams.getMessage(bucketStream(this.spec), {
-        last_by_subj: kvSubject(this.spec.name, key),
-      });
-      if (message === null) return undefined;
-      const headers = goodHeaders(() => message.header);
-      return {
-        revision: message.seq,
-        value: isMarker(headers) ? undefined : message.data,
-        headers,
-      };
-    } catch (error) {
-      if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
-      throw error;
-    }
+  read(key: string): Promise<Entry | undefined> {
+    return readEntry(this.#manager, this.spec, key);
   }
 
   /** Writes `key` when its revision is still `expected`; 0: when it has never been written. */
@@ -73,6 +59,25 @@ export class Bucket {
     return this.#requester.stored(kvSubject(this.spec.name, key), value, {
       headers: expecting(expected),
     });
+  }
+}
+
+/** The key's last entry as the stream's leader has it; `undefined` when there is none. */
+export async function readEntry(
+  manager: JetStreamManager,
+  spec: BucketSpec,
+  key: string,
+): Promise<Entry | undefined> {
+  try {
+    const message = await manager.streams.getMessage(bucketStream(spec), {
+      last_by_subj: kvSubject(spec.name, key),
+    });
+    if (message === null) return undefined;
+    const headers = goodHeaders(() => message.header);
+    return { revision: message.seq, value: isMarker(headers) ? undefined : message.data, headers };
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
+    throw error;
   }
 }
 

@@ -12,7 +12,7 @@ import { Kvm, type KvWatchEntry } from "@nats-io/kv";
 import type { BucketSpec, Decoded } from "@swarm-mesh/protocol";
 import { type Clock, type Log, ticks, together } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
-import { bucketStream } from "./bucket.ts";
+import { bucketStream, readEntry } from "./bucket.ts";
 import { watchLink } from "./connect.ts";
 
 /** One key's change, after it was applied. */
@@ -46,6 +46,8 @@ interface Held<T> {
 
 /** How often the position is compared with the bucket's; a stale view lives at most twice as long. */
 const COMPARE_INTERVAL_MS = 4_000;
+/** Keys that are read from the store at a time. */
+const READS_MAX = 256;
 
 export class BucketView<T> {
   readonly #options: BucketViewOptions<T>;
@@ -117,13 +119,13 @@ export class BucketView<T> {
     const stop = (): void => entries.stop();
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    if (target === 0) this.#caughtUp(0);
+    if (target === 0) await this.#caughtUp(0, signal);
     try {
       for await (const entry of entries) {
         if (signal.aborted) return;
         this.#apply(entry.key, putValue(entry), entry.revision);
         if (!this.#current && (entry.delta === 0 || entry.revision >= target)) {
-          this.#caughtUp(target);
+          await this.#caughtUp(target, signal);
         }
       }
     } finally {
@@ -159,11 +161,22 @@ export class BucketView<T> {
     this.#options.onChange?.({ key, before: before?.value, after: undefined, revision });
   }
 
-  /** Everything stored was handed out: what this generation did not show is gone. */
-  #caughtUp(target: number): void {
+  /**
+   * Everything stored was handed out. What this generation did not show is gone, or was written again
+   * while the watch began and comes later: the store knows which.
+   */
+  async #caughtUp(target: number, signal: AbortSignal): Promise<void> {
+    const { manager, bucket } = this.#options;
     this.#cursor = Math.max(this.#cursor, target);
-    for (const [key, held] of this.#held) {
-      if (held.generation !== this.#generation) this.#remove(key, held.revision);
+    const unseen = [...this.#held].filter(([, held]) => held.generation !== this.#generation);
+    for (let from = 0; from < unseen.length; from += READS_MAX) {
+      const reads = unseen.slice(from, from + READS_MAX).map(async ([key, held]) => {
+        const entry = await readEntry(manager, bucket, key);
+        if (entry?.value === undefined) this.#remove(key, held.revision);
+        else this.#apply(key, entry.value, entry.revision);
+      });
+      await Promise.all(reads);
+      if (signal.aborted) return;
     }
     this.#current = true;
     this.#options.onCurrent?.();
