@@ -140,6 +140,10 @@ async function playLeaderKilled(scene: Scene): Promise<void> {
   );
   going = false;
   await load;
+  // Whoever is full obeys nobody.
+  await scene.until("n1 has room", () =>
+    times(serial).every((index) => scene.record(`load${index}`)?.status === "succeeded"),
+  );
   // An order of the leader before, for a task that nobody knows.
   const incarnation = scene.nodes.get("n1")?.incarnation ?? scene.record("long1")?.incarnation ?? 0;
   await scene.dispatch("n1", { task: "unheard-of", attempt: 1, epoch, incarnation });
