@@ -60,6 +60,11 @@ export const MUTANTS: readonly Mutant[] = [
         'if (isFinal(record.status)) return { kind: "drop" };',
         'if (isFinal(record.status)) return { kind: "place" };',
       ),
+      patch(
+        DISPATCHER,
+        "if (held.record !== undefined && isFinal(held.record.status)) {",
+        "if (false) {",
+      ),
     ],
     scenario: "leader-killed",
     caughtBy: "one-final-record",
