@@ -6,7 +6,7 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TaskRecord } from "@swarm-mesh/protocol";
-import { Mesh } from "@swarm-mesh/testkit";
+import { isAlive, Mesh } from "@swarm-mesh/testkit";
 import { headers } from "nats";
 import { test as base, expect } from "vitest";
 
@@ -143,14 +143,4 @@ function counting(): string {
 
 function reached(progress: unknown): number {
   return (progress as { readonly reached?: number } | null)?.reached ?? 0;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // No such process.
-    return false;
-  }
 }

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "@swarm-mesh/testkit";
 import { test as base, expect } from "vitest";
 import { readDevFile } from "../../packages/cli/src/dev/dev-file.ts";
 import { clearLeftovers } from "../../packages/cli/src/dev/leftovers.ts";
@@ -120,14 +121,4 @@ async function commandsWith(dir: string): Promise<readonly string[]> {
       return [];
     }
   });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // No such process.
-    return false;
-  }
 }

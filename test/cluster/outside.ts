@@ -1,7 +1,7 @@
 /** A whole mesh as strangers see it: plain NATS, any bytes, any header, and a node made by hand. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isFinal, type TaskStatus } from "@swarm-mesh/protocol";
-import { Mesh } from "@swarm-mesh/testkit";
+import { isAlive, Mesh } from "@swarm-mesh/testkit";
 import { headers, type Msg, type NatsConnection, type Payload } from "nats";
 import { test as base, expect } from "vitest";
 
@@ -256,13 +256,3 @@ export const test = base.extend<{ outside: Outside }>({
     { scope: "file" },
   ],
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // No such process.
-    return false;
-  }
-}

@@ -119,8 +119,8 @@ export class BucketView<T> {
     const stop = (): void => entries.stop();
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    if (target === 0) await this.#caughtUp(0, signal);
     try {
+      if (target === 0) await this.#caughtUp(0, signal);
       for await (const entry of entries) {
         if (signal.aborted) return;
         this.#apply(entry.key, putValue(entry), entry.revision);

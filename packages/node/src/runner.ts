@@ -59,7 +59,7 @@ export interface RunnerCounts {
 /**
  * A task that ended sooner is answered with `finished`, behind its outcome, instead of `running`.
  *
- * It is always answered: between accounts the server keeps about 1 KB for each request until its
+ * A request is always answered: between accounts the server keeps about 1 KB for each request until its
  * answer has passed, for minutes: 340 MB for 300 000 silent dispatches (measured).
  */
 const ANSWER_AFTER_MS = 50;

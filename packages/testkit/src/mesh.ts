@@ -327,7 +327,8 @@ async function exitOf(child: ChildProcess): Promise<string> {
   return ended() ?? "a kill, after it did not stop";
 }
 
-function isAlive(pid: number): boolean {
+/** Is there such a process? */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

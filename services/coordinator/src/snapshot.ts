@@ -18,8 +18,8 @@ export class Snapshot {
     this.#fleet = fleet;
   }
 
-  /** The answer for a node that has the state with this hash, or none. */
-  answer(known: string | null | undefined): SyncAnswer {
+  /** The answer for a node that has the state with this hash; `""`: it has none. */
+  answer(known: string): SyncAnswer {
     const { version } = this.#fleet;
     if (this.#made?.version !== version) {
       const state = this.#state();

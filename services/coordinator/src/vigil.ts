@@ -17,7 +17,7 @@ import type { Settlement } from "./settlement.ts";
 const RENEW_AFTER_MS = ACK_WAIT_MS / 3;
 /** A try this much over its limit without a word is asked for. */
 const OVERDUE_MS = 60_000;
-/** Nodes asked about a task in one sweep; further ones wait for the next: thousands at once hold up all others. */
+/** Questions to nodes in one sweep; further ones wait for the next, so that thousands do not hold up other tasks. */
 const QUESTIONS_MAX = 500;
 
 export interface VigilOptions {

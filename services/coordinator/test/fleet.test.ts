@@ -103,7 +103,7 @@ describe("Snapshot", () => {
     const fleet = new Fleet(() => undefined);
     const snapshot = new Snapshot(leader, fleet);
     fleet.hearRecord("n1", record("ACTIVE"), undefined);
-    const first = snapshot.answer(null);
+    const first = snapshot.answer("");
     expect(first).toMatchObject({ same: false, state: { leader, nodes: [{ id: "n1" }] } });
     fleet.hearLease("n1", lease());
     expect(snapshot.answer(first.hash)).toEqual({ same: true, hash: first.hash });
