@@ -144,11 +144,14 @@ NODE_FLAGS=\"--slots 4 --handle echo=cat --handle 'wordcount=wc -w'\""
 # Keys are made where the server is; another machine is brought the seeds of its own parts.
 put_keys() {
   if [[ ",$parts," != *,nats,* ]]; then return; fi
-  local made="$etc/keys/admin.nk" id
+  local made="$etc/keys/admin.nk" id conf
   for id in ${nodes//,/ }; do
     if [[ ! -e "$etc/keys/$id.nk" && ! -e "$etc/keys/$id.pub" ]]; then made=""; fi
   done
-  if [[ -n "$made" && -e "$made" ]] && cmp -s "$release/nats-server.conf" "$etc/nats-server.conf"; then return; fi
+  for conf in nats-server.conf accounts.conf; do
+    if ! cmp -s "$release/$conf" "$etc/$conf"; then made=""; fi
+  done
+  if [[ -n "$made" && -e "$made" ]]; then return; fi
   run mkdir -p "$etc"
   run "$opt/bin/node" "$opt/current/packages/cli/bin/swarmctl.js" keys init --dir "$etc" --nodes "$nodes"
 }

@@ -42,7 +42,7 @@ npm ls --all --omit=dev --parseable --workspace packages/cli --loglevel=error |
       tar -C "$path" --exclude=./node_modules -cf - . | tar -C "$target/$path" -xf -
     fi
   done
-cp package.json nats-server.conf LICENSE "$target/"
+cp package.json nats-server.conf accounts.conf LICENSE "$target/"
 cp -R deploy "$target/"
 
 # For whoever reads or debugs the source, which is not there.

@@ -1,7 +1,7 @@
 /** What deploy/ says must be what the mesh is: images, compose file, units, and the page that explains them. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PREFERRED_VERSION, ROLES } from "@swarm-mesh/server";
+import { PREFERRED_VERSION, USERS } from "@swarm-mesh/server";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { variableOf } from "../packages/process/src/config.ts";
@@ -114,7 +114,7 @@ describe("compose.yaml", () => {
   });
 
   test("each secret is the seed of one user", () => {
-    const users = [...ROLES, "n1"] as readonly string[];
+    const users = [...USERS, "n1"] as readonly string[];
     for (const [name, { file }] of Object.entries(compose.secrets)) {
       expect(users).toContain(name);
       expect(file).toBe(`./mesh/keys/${name}.nk`);

@@ -1,4 +1,12 @@
 export {
+  ACCOUNT_NAMES,
+  ACCOUNTS,
+  type AccountName,
+  type AccountSpec,
+  type Export,
+  importsOf,
+} from "./accounts.ts";
+export {
   BATCH_MAX,
   BATCH_MAX_BYTES,
   type BatchedTask,
@@ -28,6 +36,7 @@ export {
   WireError,
   wireError,
 } from "./errors.ts";
+export { type Grant, STREAM_NAMES } from "./grants.ts";
 export {
   BACKOFF_DEFAULT,
   type Backoff,
@@ -96,6 +105,13 @@ export {
   SyncRequest,
   Welcome,
 } from "./node.ts";
+export {
+  accountOf,
+  type Permissions,
+  permissionsOf,
+  type SubjectRules,
+} from "./permissions.ts";
+export { ROLE_NAMES, ROLES, type Role, type RoleSpec, rolesIn } from "./roles.ts";
 export {
   BUCKETS,
   type BucketSpec,

@@ -21,11 +21,7 @@ import { isNodeId } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
 import { problemOf, ServerError } from "./errors.ts";
 import { hasCode, withLock } from "./lock.ts";
-import { CLIENT_ROLES, MESH_ROLES, nodesConf, usersConf } from "./users.ts";
-
-/** Users that every mesh has, beside its nodes. */
-export const ROLES = [...MESH_ROLES, ...CLIENT_ROLES] as const;
-export type Role = (typeof ROLES)[number];
+import { nodesConf, USERS, usersConf } from "./users.ts";
 
 /** Public keys by the name of their user. */
 export type PublicKeys = Readonly<Record<string, string>>;
@@ -44,7 +40,7 @@ export async function ensureKeys(
 ): Promise<PublicKeys> {
   for (const node of nodes) checkNodeId(node);
   return underLock(dir, async () => {
-    for (const name of [...ROLES, ...nodes]) await makeSeed(dir, name);
+    for (const name of [...USERS, ...nodes]) await makeSeed(dir, name);
     return writeIncludes(dir);
   });
 }
@@ -121,7 +117,7 @@ function checkNodeId(id: string): void {
       `${JSON.stringify(id)} is no node id: 1 to 64 of A-Z a-z 0-9 _ -`,
     );
   }
-  if (ROLES.some((role) => role === id)) {
+  if (USERS.some((role) => role === id)) {
     throw new ServerError(
       "bad-key",
       `${id} is the name of a user of the mesh; a node cannot have it`,
@@ -190,7 +186,7 @@ async function publicKeys(dir: string): Promise<PublicKeys> {
 }
 
 function nodesOf(keys: PublicKeys): PublicKeys {
-  const nodes = Object.entries(keys).filter(([name]) => !ROLES.some((role) => role === name));
+  const nodes = Object.entries(keys).filter(([name]) => !USERS.some((role) => role === name));
   for (const [name] of nodes) checkNodeId(name);
   return Object.fromEntries(nodes);
 }

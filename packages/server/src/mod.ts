@@ -4,8 +4,6 @@ export {
   addNodeKey,
   ensureKeys,
   type PublicKeys,
-  ROLES,
-  type Role,
   readSeed,
   removeNodeKey,
   seedPath,
@@ -18,4 +16,5 @@ export {
 } from "./locate.ts";
 export { CONF_PATH, DEFAULT_URL, prepareServerDir, type ServerDir } from "./server-dir.ts";
 export { type RunningNatsServer, type StartOptions, startNatsServer } from "./start.ts";
+export { USERS } from "./users.ts";
 export { ADVISED_VERSION, MINIMUM_VERSION, PREFERRED_VERSION } from "./version.ts";

@@ -1,5 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { accountsConf } from "./accounts-conf.ts";
 import { writeContexts } from "./contexts.ts";
 import { ensureKeys, type PublicKeys, replaceFile } from "./keys.ts";
 
@@ -20,7 +21,8 @@ export interface ServerDir {
  * and contexts for the `nats` command. A repeat keeps all keys and renews the copy, so an update
  * of the project's configuration reaches the server at its next start.
  *
- *     <dir>/nats-server.conf  users.conf  nodes.conf   configuration; no secrets
+ *     <dir>/nats-server.conf                           configuration; no secrets, as in the next
+ *     <dir>/accounts.conf  users.conf  nodes.conf      who may do what, who they are
  *     <dir>/keys/<user>.nk                             seeds, mode 600
  *     <dir>/nats/context/<user>.json                   contexts of the `nats` command
  *     <dir>/jetstream/                                 the server's data
@@ -33,6 +35,7 @@ export async function prepareServerDir(
   const publicKeys = await ensureKeys(dir, { nodes });
   const conf = join(dir, "nats-server.conf");
   await replaceFile(conf, await readFile(CONF_PATH, "utf8"));
+  await replaceFile(join(dir, "accounts.conf"), accountsConf());
   await writeContexts(dir, url);
   return { conf, publicKeys };
 }

@@ -1,26 +1,29 @@
-/** The generated part of the server's configuration: public keys, and what each node may do. */
+/** The part of the server's configuration that is made from keys: who there is, by public key. */
+import {
+  type Permissions,
+  permissionsOf,
+  ROLE_NAMES,
+  ROLES,
+  type Role,
+} from "@swarm-mesh/protocol";
 import { ServerError } from "./errors.ts";
 
-/** Users of the account `MESH`. Their permissions are in nats-server.conf. */
-export const MESH_ROLES = [
-  "registry",
-  "coordinator",
-  "health-monitor",
-  "migrator",
-  "admin",
-  "viewer",
-] as const;
-/** Users of the account `CLIENTS`. */
-export const CLIENT_ROLES = ["client"] as const;
+/** Users that every mesh has one of, beside its nodes: each is named for its role. */
+export const USERS: readonly Role[] = ROLE_NAMES.filter((role) => ROLES[role].many === undefined);
 
 const HEADER = "# Made from the files in keys/; do not edit. Public keys only.\n";
 
-/** `users.conf`: one variable for each user that nats-server.conf names. */
+/** The variable that holds the public key of a role's user. */
+export function nkeyVariable(role: Role): string {
+  return `NKEY_${role.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** `users.conf`: one variable for each user that accounts.conf names. */
 export function usersConf(publicKeys: Readonly<Record<string, string>>): string {
-  const lines = [...MESH_ROLES, ...CLIENT_ROLES].map((role) => {
+  const lines = USERS.map((role) => {
     const key = publicKeys[role];
     if (key === undefined) throw new ServerError("bad-key", `there is no key for ${role}`);
-    return `NKEY_${role.toUpperCase().replaceAll("-", "_")}: "${key}"\n`;
+    return `${nkeyVariable(role)}: "${key}"\n`;
   });
   return HEADER + lines.join("");
 }
@@ -31,34 +34,23 @@ export function nodesConf(nodes: Readonly<Record<string, string>>): string {
   return `${HEADER}users: [\n${users.join("")}]\n`;
 }
 
-/**
- * A node may answer what it is asked, once and within five minutes: the server remembers each
- * request until it is answered. What it cannot do is name another node, or read anything.
- */
 function nodeUser(id: string, publicKey: string): string {
-  const publish = [
-    `mesh.registry.register.${id}`,
-    `mesh.registry.deregister.${id}`,
-    `mesh.coordinator.sync.${id}`,
-    `mesh.tasks.outcome.${id}.>`,
-    `mesh.tasks.outcomes.${id}`,
-    `mesh.tasks.progress.${id}.>`,
-    "mesh.tasks.submit.>",
-    `$KV.mesh_leases.node.${id}`,
-    `$KV.mesh_checkpoints.${id}.>`,
-  ];
-  const subscribe = [`mesh.node.${id}.>`, `_INBOX_${id}.>`];
+  const { publish, subscribe, allowResponses } = permissionsOf("node", id);
   return [
     `  { # ${id}`,
     `    nkey: "${publicKey}"`,
     "    permissions {",
-    `      publish { allow: ${list(publish)} }`,
-    `      subscribe { allow: ${list(subscribe)} }`,
-    '      allow_responses { max: 1, expires: "5m" }',
+    `      publish { allow: ${list(publish.allow)} }`,
+    `      subscribe { allow: ${list(subscribe.allow)} }`,
+    ...(allowResponses === undefined ? [] : [`      ${responses(allowResponses)}`]),
     "    }",
     "  }",
     "",
   ].join("\n");
+}
+
+function responses({ max, expiresMs }: NonNullable<Permissions["allowResponses"]>): string {
+  return `allow_responses { max: ${max}, expires: "${expiresMs / 1_000}s" }`;
 }
 
 function list(subjects: readonly string[]): string {

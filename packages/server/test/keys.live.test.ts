@@ -6,10 +6,10 @@ import {
   addNodeKey,
   ensureKeys,
   prepareServerDir,
-  ROLES,
   readSeed,
   removeNodeKey,
   seedPath,
+  USERS,
   writeContexts,
 } from "@swarm-mesh/server";
 import { test as base, expect } from "vitest";
@@ -26,9 +26,9 @@ const test = base.extend<{ dir: string }>({
 test("makes a seed for every user, which only its owner can read", async ({ dir }) => {
   const keys = await ensureKeys(dir, { nodes: ["n1"] });
 
-  expect(Object.keys(keys).sort()).toEqual([...ROLES, "n1"].sort());
+  expect(Object.keys(keys).sort()).toEqual([...USERS, "n1"].sort());
   expect((await stat(join(dir, "keys"))).mode & 0o777).toBe(0o700);
-  for (const name of [...ROLES, "n1"]) {
+  for (const name of [...USERS, "n1"]) {
     expect((await stat(seedPath(dir, name))).mode & 0o777).toBe(0o600);
     expect(keys[name]).toMatch(/^U[A-Z2-7]{55}$/);
   }
