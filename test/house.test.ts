@@ -71,7 +71,7 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
     decisions: ["backlog", "demand", "fleet", "leadership", "lifecycle", "routing"],
     parts: [
       ...["courier", "delivery-info", "dispatcher", "held-task", "lanes"],
-      ...["queries", "records", "settlement", "snapshot", "strays", "term", "vigil"],
+      ...["queries", "records", "settings", "settlement", "snapshot", "strays", "term", "vigil"],
     ],
   },
   "health-monitor": { decisions: ["inquiry", "liveness"], parts: ["events"] },

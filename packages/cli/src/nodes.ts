@@ -5,17 +5,20 @@ import {
   isGone,
   type NodeLease,
   type NodeRecord,
+  type NodeSetting,
   type NodeState,
   nodeSubject,
 } from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
 import { z } from "zod";
 import type { Call } from "./call.ts";
+import { settingText } from "./capabilities.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { durationFlag, labelFlags, nodeIdArg } from "./flags.ts";
 import { readLeases } from "./leases.ts";
 import { type Colour, cell, type Paint, pairs, print, span, table } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
+import { NO_SETTINGS, readSettings } from "./settings.ts";
 import { show, type WatchFlags } from "./watching.ts";
 
 export interface NodeListFlags extends WatchFlags {
@@ -29,7 +32,11 @@ export interface DrainFlags {
 }
 
 /** A node's record, and what it said of its load last; `null` when unknown or not ours to know. */
-export type NodeRow = NodeRecord & { readonly load: NodeLease | null };
+export type NodeRow = NodeRecord & {
+  readonly load: NodeLease | null;
+  /** Who had it given nothing new; `null`: it is not cordoned, or that is not ours to know. */
+  readonly cordon: NodeSetting | null;
+};
 
 export async function listNodes(call: Call<NodeListFlags>): Promise<void> {
   const { capability, label, watch } = call.flags;
@@ -130,18 +137,19 @@ async function findNode(session: Session, id: string): Promise<NodeRecord> {
   throw new CliError(Exit.notFound, "not_found", `no node ${id}; ${hint}`);
 }
 
-/** Adds each node's load. A client may list nodes but not read leases. */
+/** Adds each node's load and cordon. A client may list nodes but read neither. */
 async function withLoad(
   session: Session,
   nodes: readonly NodeRecord[],
 ): Promise<readonly NodeRow[]> {
   const may = session.target.inboxPrefix !== "_INBOX_client";
   const leases = may ? (await readLeases(session)).nodes : new Map<string, NodeLease>();
+  const { cordoned } = may ? await readSettings(session) : NO_SETTINGS;
   return nodes.map((node) => {
     const lease = leases.get(node.id);
     // A lease outlives a killed node for some seconds, and says nothing of a later life.
     const current = !isGone(node.state) && lease?.incarnation === node.incarnation;
-    return { ...node, load: current ? lease : null };
+    return { ...node, load: current ? lease : null, cordon: cordoned.get(node.id) ?? null };
   });
 }
 
@@ -163,7 +171,8 @@ function listText(nodes: readonly NodeRow[], paint: Paint): string {
     .sort((left, right) => left.id.localeCompare(right.id, "en", { numeric: true }))
     .map((node) => [
       node.id,
-      paint(STATE_COLOURS[node.state], node.state),
+      paint(STATE_COLOURS[node.state], node.state) +
+        (node.cordon ? paint("yellow", ",cordoned") : ""),
       `${node.load?.running ?? "-"}/${node.slots}`,
       cell(node.capabilities.join(","), 40),
       cell(labelsText(node), 40),
@@ -179,6 +188,7 @@ function nodeText(node: NodeRow, paint: Paint): string {
   return pairs([
     ["id", node.id],
     ["state", `${paint(STATE_COLOURS[node.state], node.state)} (${node.reason})`],
+    ...(node.cordon === null ? [] : [["cordoned", settingText(node.cordon)] as const]),
     ["life", String(node.incarnation)],
     ["role", node.role],
     ["host", node.port === 0 ? node.host : `${node.host}:${node.port}`],

@@ -1,6 +1,7 @@
 /** The tree of commands. Only what `--help` needs is loaded here; the work comes with the command. */
 import { Command } from "commander";
 import { type Action, acceptGlobalFlags, addGlobalFlags, type Declare, globalsOf } from "./call.ts";
+import { addCapabilityCommands } from "./commands/capability.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addDeadCommands } from "./commands/dead.ts";
@@ -64,6 +65,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addDevCommand(program, declare);
   addTaskCommands(program, declare);
   addNodeCommands(program, declare);
+  addCapabilityCommands(program, declare);
   addStatusCommands(program, declare);
   addWhyCommand(program, declare);
   addDeadCommands(program, declare);

@@ -20,6 +20,7 @@ import { CliError, Exit } from "./exit.ts";
 import { type Leases, readLeases } from "./leases.ts";
 import { bytes, type Paint, pairs, span, table } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
+import { readSettings } from "./settings.ts";
 import { show, type WatchFlags } from "./watching.ts";
 
 /** Who leads. */
@@ -52,6 +53,8 @@ export interface Status {
     readonly delayed: number;
     readonly capabilities: readonly Backlog[];
   };
+  /** What operators hold back: paused capabilities, cordoned nodes. */
+  readonly held: { readonly paused: readonly string[]; readonly cordoned: readonly string[] };
   readonly dead: number;
   readonly jetstream: {
     readonly storedBytes: number;
@@ -95,12 +98,13 @@ async function readLeader(session: Session): Promise<Leadership> {
 async function readStatus(session: Session): Promise<Status> {
   const manager = await session.manager();
   const leases = await readLeases(session);
-  const [nodes, leader, tasks, dead, account] = await Promise.all([
+  const [nodes, leader, tasks, dead, account, settings] = await Promise.all([
     session.client.nodes(),
     leaderOf(manager, leases),
     readBacklog(session, manager),
     manager.streams.info(MESH_DEAD.name),
     manager.getAccountInfo(),
+    readSettings(session),
   ]);
   const { info } = session.nc;
   return {
@@ -113,6 +117,7 @@ async function readStatus(session: Session): Promise<Status> {
     nodes: countBy(nodes, (node) => node.state),
     slots: slotsOf(nodes, leases),
     tasks,
+    held: { paused: [...settings.paused.keys()], cordoned: [...settings.cordoned.keys()] },
     dead: dead.state.messages,
     jetstream: {
       storedBytes: account.storage,
@@ -256,6 +261,9 @@ export function statusText(status: Status, paint: Paint): string {
       `${bytes(jetstream.storedBytes)}${limit}, ${jetstream.streams} streams, ${jetstream.consumers} consumers`,
     ],
   ];
+  const { paused, cordoned } = status.held;
+  if (paused.length > 0) rows.push(["paused", paint("yellow", paused.join(", "))]);
+  if (cordoned.length > 0) rows.push(["cordoned", paint("yellow", cordoned.join(", "))]);
   if (tasks.capabilities.length === 0) return pairs(rows);
   return `${pairs(rows)}\n${backlogText(tasks.capabilities)}`;
 }

@@ -1,7 +1,9 @@
 /** Facts to be asked about: a mesh, its nodes and a task. */
 import { LeaderLease, type NodeState, type TaskRecord } from "@swarm-mesh/protocol";
 import { isoTime } from "@swarm-mesh/runtime";
-import type { MeshFacts, NodeFact } from "../src/why/facts.ts";
+import type { Answer, MeshFacts, NodeFact, TaskFacts } from "../src/why/facts.ts";
+import { whyNode } from "../src/why/why-node.ts";
+import { whyTask } from "../src/why/why-task.ts";
 
 /** When every question of a test is asked. */
 export const NOW = Date.parse("2026-11-21T12:03:00.000Z");
@@ -25,6 +27,7 @@ interface NodeParts {
   readonly answers?: boolean | undefined;
   readonly leased?: boolean;
   readonly since?: number;
+  readonly cordon?: NodeFact["cordon"];
 }
 
 /** A node that is well, offers `upper` and has two slots, but for what is said. */
@@ -45,6 +48,7 @@ export function node(id: string, parts: NodeParts = {}): NodeFact {
         ? { incarnation: 5, running: 0, slots, rttMs: 1, lagMs: 0 }
         : undefined,
     answers: gone ? undefined : "answers" in parts ? parts.answers : true,
+    cordon: parts.cordon,
   };
 }
 
@@ -55,6 +59,7 @@ export function mesh(parts: Partial<MeshFacts> = {}): MeshFacts {
     leader: { lease: LEASE, answers: true },
     services: new Set(["registry", "coordinator", "health-monitor", "migrator"]),
     nodes: [node("n1"), node("n2")],
+    paused: new Map(),
     running: [],
     refusals: [],
     limits: {
@@ -91,3 +96,24 @@ export const QUEUED = {
 export const LANES = [{ lane: "normal", stored: 3, waiting: 1, oldestAtMs: NOW - 40_000 }];
 /** A search that looked at everything. */
 export const SEARCHED = { complete: true, lookedAt: 12, permitted: true };
+
+/** Of t1, of which nothing is known but what is said. */
+export function task(parts: Partial<TaskFacts> = {}): Answer {
+  const none = { record: undefined, letter: undefined, queued: undefined };
+  return whyTask({ id: "t1", mesh: mesh(), ...none, search: SEARCHED, lanes: [], ...parts });
+}
+
+/** A task that waits without a record, in a mesh that is like this. */
+export function waits(parts: Partial<MeshFacts>, requires?: Record<string, string>): Answer {
+  return task({ mesh: mesh(parts), queued: { ...QUEUED, requires }, lanes: LANES });
+}
+
+/** t1 runs on n1, in a mesh that is like this. */
+export function runs(parts: Partial<MeshFacts>, more: Partial<TaskRecord> = {}): Answer {
+  return task({ mesh: mesh(parts), record: record(more) });
+}
+
+/** Of n1, among these nodes. */
+export function askNode(nodes: readonly NodeFact[], parts: Partial<MeshFacts> = {}): Answer {
+  return whyNode({ id: "n1", mesh: mesh({ nodes, ...parts }), event: undefined });
+}

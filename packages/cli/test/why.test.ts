@@ -1,19 +1,12 @@
 /** Why: each cause from the facts that make it, without a mesh. */
-import type { TaskRecord } from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
-import {
-  type Answer,
-  CAUSES,
-  type MeshFacts,
-  type NodeFact,
-  type TaskFacts,
-} from "../src/why/facts.ts";
+import { type Answer, CAUSES, type NodeFact } from "../src/why/facts.ts";
 import { whyCapability } from "../src/why/why-capability.ts";
 import { whyNode } from "../src/why/why-node.ts";
 import { storeAway } from "../src/why/why-store.ts";
-import { whyTask } from "../src/why/why-task.ts";
 import {
   ago,
+  askNode,
   failedTry,
   LANES,
   LEASE,
@@ -22,28 +15,13 @@ import {
   NO_LUCK,
   NOW,
   node,
-  QUEUED,
   record,
+  runs,
   SEARCHED,
+  task,
+  waits,
 } from "./why-facts.ts";
-
-function task(parts: Partial<TaskFacts> = {}): Answer {
-  const none = { record: undefined, letter: undefined, queued: undefined };
-  return whyTask({ id: "t1", mesh: mesh(), ...none, search: SEARCHED, lanes: [], ...parts });
-}
-
-/** A task that waits without a record, in a mesh that is like this. */
-function waits(parts: Partial<MeshFacts>, requires?: Record<string, string>): Answer {
-  return task({ mesh: mesh(parts), queued: { ...QUEUED, requires }, lanes: LANES });
-}
-
-function runs(parts: Partial<MeshFacts>, more: Partial<TaskRecord> = {}): Answer {
-  return task({ mesh: mesh(parts), record: record(more) });
-}
-
-function askNode(nodes: readonly NodeFact[], parts: Partial<MeshFacts> = {}): Answer {
-  return whyNode({ id: "n1", mesh: mesh({ nodes, ...parts }), event: undefined });
-}
+import { HELD_ROWS } from "./why-held.ts";
 
 const busy = [
   record({ id: "a" }),
@@ -55,6 +33,7 @@ const silent = (id: string): NodeFact => node(id, { answers: false });
 
 /** Cause, what is known, what is said, and what must be among the evidence. */
 const ROWS: readonly (readonly [Answer["cause"], () => Answer, string, string?])[] = [
+  ...HELD_ROWS,
   [
     "nobody_offers",
     () =>

@@ -105,6 +105,7 @@ export {
   SyncRequest,
   Welcome,
 } from "./node.ts";
+export { CapabilitySetting, NodeSetting } from "./settings.ts";
 export {
   accountOf,
   type Permissions,
@@ -122,6 +123,7 @@ export {
   MESH_RETRIES,
   MESH_TASKS,
   NODES_BUCKET,
+  SETTINGS_BUCKET,
   STREAMS,
   type StreamSpec,
   TASKS_BUCKET,
@@ -129,6 +131,7 @@ export {
 export {
   aliveSubject,
   cancelSubject,
+  capabilitySettingKey,
   checkpointKey,
   DEAD_ALL,
   DELAYED_ALL,
@@ -149,6 +152,7 @@ export {
   type NodeVerb,
   nodeEventSubject,
   nodeLeaseKey,
+  nodeSettingKey,
   nodeStateSubject,
   nodeSubject,
   outcomeSubject,

@@ -159,10 +159,22 @@ export const CHECKPOINTS_BUCKET: BucketSpec = {
   description: "Saved state of running tasks",
 };
 
+/** What operators have set: paused capabilities, cordoned nodes. Written by admins alone. */
+export const SETTINGS_BUCKET: BucketSpec = {
+  name: "mesh_settings",
+  history: 16,
+  maxAgeMs: 0,
+  markerTtlMs: MINUTE_MS,
+  maxBytes: 64 * 1024 * 1024,
+  maxValueBytes: 4 * 1024,
+  description: "What operators have set",
+};
+
 export const STREAMS: readonly StreamSpec[] = [MESH_TASKS, MESH_RETRIES, MESH_EVENTS, MESH_DEAD];
 export const BUCKETS: readonly BucketSpec[] = [
   NODES_BUCKET,
   LEASES_BUCKET,
   TASKS_BUCKET,
   CHECKPOINTS_BUCKET,
+  SETTINGS_BUCKET,
 ];

@@ -100,6 +100,10 @@ export const kvSubject = (bucket: string, key: string): string => `$KV.${bucket}
 export const nodeLeaseKey = (nodeId: string): string => `node.${nodeId}`;
 // leader.<service>       in mesh_leases
 export const leaderLeaseKey = (service: string): string => `leader.${service}`;
+// capability.<capability>  in mesh_settings
+export const capabilitySettingKey = (capability: string): string => `capability.${capability}`;
+// node.<node>            in mesh_settings
+export const nodeSettingKey = (nodeId: string): string => `node.${nodeId}`;
 // <node>.<task>          in mesh_checkpoints
 export const checkpointKey = (nodeId: string, taskId: string): string => `${nodeId}.${taskId}`;
 

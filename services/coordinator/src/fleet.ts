@@ -44,6 +44,9 @@ export class Fleet {
   readonly #nodes = new Map<string, FleetNode>();
   readonly #candidates = new Map<string, Seat[]>();
   readonly #free = new Map<string, number>();
+  /** As operators say; they outlast terms, and may name what is not there. */
+  readonly #paused = new Set<string>();
+  readonly #cordoned = new Set<string>();
   readonly #onFree: OnFree;
   #given = 0;
   #version = 0;
@@ -52,8 +55,9 @@ export class Fleet {
     this.#onFree = onFree;
   }
 
-  /** Free slots of the nodes that offer `capability`. */
+  /** Free slots of the nodes that offer `capability`; none while it is paused. */
   free(capability: string): number {
+    if (this.#paused.has(capability)) return 0;
     return this.#free.get(capability) ?? 0;
   }
 
@@ -184,6 +188,20 @@ export class Fleet {
     }
   }
 
+  /** Notes whether tasks of the capability are held back. What runs goes on. */
+  pause(capability: string, paused: boolean): void {
+    if (paused) this.#paused.add(capability);
+    else if (this.#paused.delete(capability)) this.#onFree([capability]);
+  }
+
+  /** Notes whether the node is given nothing new, in this life and in others. What it has it keeps. */
+  cordon(nodeId: string, cordoned: boolean): void {
+    if (cordoned) this.#cordoned.add(nodeId);
+    else this.#cordoned.delete(nodeId);
+    const node = this.#nodes.get(nodeId);
+    if (node !== undefined) this.#reseat(node);
+  }
+
   /** Begins a term with every slot free: what an earlier term gave out is for the records to say. */
   reset(): void {
     for (const node of this.#nodes.values()) {
@@ -196,7 +214,7 @@ export class Fleet {
 
   /** Makes its seats candidates, or no longer, as its state asks. */
   #reseat(node: FleetNode): void {
-    const routable = isRoutable(node);
+    const routable = isRoutable(node) && !this.#cordoned.has(node.id);
     if (node.seated && (!routable || node.seatsOf !== node.record.incarnation)) this.#unseat(node);
     if (!routable || node.seated) return;
     this.#refreshSeats(node);

@@ -42,6 +42,7 @@ import { Config } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { decideLease } from "./leadership.ts";
 import { getTask, listTasks } from "./queries.ts";
+import { settingsFor } from "./settings.ts";
 import { Term } from "./term.ts";
 
 const SERVICE = "coordinator";
@@ -80,6 +81,7 @@ class Replica {
   readonly #leaseBucket: Bucket;
   readonly #leases: BucketView<NodeLease | "leader">;
   readonly #nodes: BucketView<NodeRecord>;
+  readonly #settings: ReturnType<typeof settingsFor>;
   readonly #fleet: Fleet;
   readonly #wakeup = new Wakeup();
   readonly #onFree: { listener: ((capabilities: readonly string[]) => void) | undefined } = {
@@ -111,12 +113,14 @@ class Replica {
       decode: (_key, value) => decode(NodeRecord, value),
       onChange: ({ key, after }) => this.#fleet.hearRecord(key, after, this.#leaseOf(key)),
     });
+    this.#settings = settingsFor(this.#fleet, deps);
   }
 
   watch(signal: AbortSignal): Promise<void> {
     return together(signal, [
       (inner) => this.#leases.run(inner),
       (inner) => this.#nodes.run(inner),
+      (inner) => this.#settings.run(inner),
     ]);
   }
 
@@ -146,8 +150,9 @@ class Replica {
     const { clock, log } = this.#deps;
     const everyMs = this.#config.leaderLeaseTtlMs / 3;
     for await (const _ of ticks({ clock, everyMs, wakeup: this.#wakeup, signal })) {
-      if (!this.#nodes.current || !this.#leases.current) {
-        // A leader that does not know the fleet would take living nodes for gone.
+      if (!this.#nodes.current || !this.#leases.current || !this.#settings.current) {
+        // A leader that does not know the fleet would take living nodes for gone, and one that does
+        // not know the settings would give tasks to nodes that are to have none.
         await clock.sleep(20, signal);
         this.#wakeup.ring();
         continue;

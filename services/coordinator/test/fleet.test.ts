@@ -96,6 +96,45 @@ describe("Fleet", () => {
   });
 });
 
+describe("Fleet, as operators have set it", () => {
+  test("has no free slot for a paused capability, and tells when it is resumed", () => {
+    const freed: string[][] = [];
+    const fleet = new Fleet((capabilities) => freed.push([...capabilities]));
+    fleet.pause("echo", true);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([0, 5]);
+    const [seat] = fleet.candidates("add");
+    if (seat !== undefined) fleet.take(seat);
+    fleet.reset();
+    expect([fleet.free("echo"), fleet.free("add")]).toEqual([0, 5]);
+    freed.length = 0;
+    fleet.pause("echo", false);
+    expect(fleet.free("echo")).toBe(2);
+    expect(freed).toEqual([["echo"]]);
+    fleet.pause("echo", false);
+    expect(freed).toEqual([["echo"]]);
+  });
+
+  test("gives a cordoned node nothing new, in whatever life, and counts what it keeps", () => {
+    const freed: string[][] = [];
+    const fleet = new Fleet((capabilities) => freed.push([...capabilities]));
+    fleet.cordon("n1", true);
+    fleet.hearRecord("n1", record("ACTIVE"), lease());
+    expect([fleet.free("add"), fleet.candidates("add")]).toEqual([0, []]);
+    expect(fleet.occupy("n1", 1, "add")).toBeDefined();
+    fleet.cordon("n1", false);
+    expect(fleet.free("add")).toBe(4);
+    expect(freed).toEqual([["echo", "add"]]);
+    fleet.cordon("n1", true);
+    expect(fleet.isGone("n1", 1)).toBe(false);
+    fleet.hearRecord("n1", record("ACTIVE", 2), lease(2));
+    fleet.reset();
+    expect(fleet.free("add")).toBe(0);
+    fleet.cordon("n1", false);
+    expect(fleet.free("add")).toBe(5);
+  });
+});
+
 describe("Snapshot", () => {
   const leader = { instance: "c1", epoch: 3 };
 

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Declare } from "../call.ts";
+import type { ReasonFlags } from "../cordon.ts";
 import type { NodeRunFlags } from "../node-run.ts";
 import type { DrainFlags, NodeListFlags } from "../nodes.ts";
 import { hidden } from "./hidden.ts";
@@ -21,13 +22,23 @@ Examples:
   $ swarmctl node list --watch
   $ swarmctl node list --capability wordcount --label zone=eu -o json
 `;
+const CORDON_EXAMPLES = `
+It keeps the tasks it has and stays in the mesh; nothing new is given to it, in this life and in later
+ones, until it is uncordoned. To have it finish and leave as well, drain it.
+
+Examples:
+  $ swarmctl node cordon n1 --reason "disk is being replaced"
+  $ swarmctl node uncordon n1
+`;
 const DRAIN_EXAMPLES = `
 Example:
   $ swarmctl node drain n1 --deadline 1m --wait
 `;
 
 export function addNodeCommands(program: Command, declare: Declare): void {
-  const node = program.command("node").description("run a node; look at nodes and drain them");
+  const node = program
+    .command("node")
+    .description("run a node; look at nodes, cordon and drain them");
 
   const run = node
     .command("run")
@@ -57,6 +68,24 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .description("show one node's record")
     .addHelpText("after", "\nExample:\n  $ swarmctl node get n1 -o json\n");
   declare(get, async (call) => (await import("../nodes.ts")).getNode(call));
+
+  const cordon = node
+    .command("cordon <id>")
+    .description("give a node nothing new, until it is uncordoned; it keeps its tasks")
+    .option("--reason <text>", "why, for those who ask")
+    .addHelpText("after", CORDON_EXAMPLES);
+  declare<ReasonFlags>(cordon, async (call) =>
+    (await import("../cordon.ts")).cordonNode(call, true),
+  );
+
+  const uncordon = node
+    .command("uncordon <id>")
+    .description("give a node work again")
+    .option("--reason <text>", "why, for those who ask")
+    .addHelpText("after", "\nExample:\n  $ swarmctl node uncordon n1\n");
+  declare<ReasonFlags>(uncordon, async (call) =>
+    (await import("../cordon.ts")).cordonNode(call, false),
+  );
 
   const drain = node
     .command("drain <id>")

@@ -1,10 +1,12 @@
 /** What `swarmctl why` knows when it answers, and the shape of its answers. Data alone. */
 import {
+  type CapabilitySetting,
   isGone,
   type LeaderLease,
   type MoveReason,
   type NodeLease,
   type NodeRecord,
+  type NodeSetting,
   type TaskRecord,
 } from "@swarm-mesh/protocol";
 
@@ -40,6 +42,8 @@ export const CAUSES = [
   "refused",
   "placing",
   // What keeps a capability from being served
+  "paused",
+  "cordoned",
   "nobody_offers",
   "labels_nowhere",
   "degraded",
@@ -80,6 +84,8 @@ export interface NodeFact {
   readonly lease: NodeLease | undefined;
   /** Did this life answer a ping just now? `undefined`: not asked. */
   readonly answers: boolean | undefined;
+  /** Who had it given nothing new, and why; `undefined`: it is not cordoned. */
+  readonly cordon: NodeSetting | undefined;
 }
 
 /** A node that would not have a task, or was not there for it, as the task's record says. */
@@ -112,6 +118,8 @@ export interface MeshFacts {
   /** Services of which some process answered discovery. */
   readonly services: ReadonlySet<string>;
   readonly nodes: readonly NodeFact[];
+  /** Capabilities that are held back, and who said so. */
+  readonly paused: ReadonlyMap<string, CapabilitySetting>;
   /** Records of what runs; `undefined`: no coordinator could tell, or there are too many. */
   readonly running: readonly TaskRecord[] | undefined;
   /** Of the last seconds, newest first. */
@@ -202,6 +210,7 @@ export function isLiving({ state }: NodeRecord): boolean {
 }
 
 /** Is the node given tasks, but for free slots? */
-export function isReady({ record, lease, answers }: NodeFact): boolean {
-  return record.state === "ACTIVE" && lease !== undefined && answers !== false;
+export function isReady({ record, lease, answers, cordon }: NodeFact): boolean {
+  const well = record.state === "ACTIVE" && lease !== undefined && answers !== false;
+  return well && cordon === undefined;
 }

@@ -12,9 +12,9 @@ import {
   MESH_DEAD,
   MESH_EVENTS,
   NODE_LEASE_TTL_MS,
-  NODES_BUCKET,
   NodeEvent,
-  NodeRecord,
+  type NodeRecord,
+  type NodeSetting,
   nodeEventSubject,
   nodeSubject,
   Pong,
@@ -25,10 +25,12 @@ import {
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
 import { NoRespondersError } from "nats";
 import { z } from "zod";
-import { readEntries, readEntry } from "../entries.ts";
+import { readEntry } from "../entries.ts";
 import { type Leases, readLeases, readNodeLease } from "../leases.ts";
+import { readNodes } from "../node-records.ts";
 import { SERVICES } from "../services.ts";
 import type { Session } from "../session.ts";
+import { readSettings } from "../settings.ts";
 import {
   type EventFact,
   isLiving,
@@ -58,11 +60,15 @@ export async function readMesh(
   session: Session,
   matter: (record: NodeRecord) => boolean,
 ): Promise<MeshFacts> {
-  const [leases, records] = await Promise.all([readLeases(session), readNodes(session)]);
+  const [leases, records, settings] = await Promise.all([
+    readLeases(session),
+    readNodes(session),
+    readSettings(session),
+  ]);
   const [leader, services, nodes, running, newest] = await Promise.all([
     leaderOf(session, leases),
     discover(session),
-    withAnswers(session, { leases, records, matter }),
+    withAnswers(session, { leases, records, matter, cordoned: settings.cordoned }),
     list(session, { status: "running", limit: RUNNING_MAX }),
     list(session, { limit: REFUSALS_LOOKED_AT }),
   ]);
@@ -73,6 +79,7 @@ export async function readMesh(
     leader,
     services,
     nodes,
+    paused: settings.paused,
     running: counted ? running.tasks : undefined,
     refusals: refusalsIn(newest?.tasks ?? [], nowMs),
     limits: limits(),
@@ -108,15 +115,6 @@ export async function readEvent(session: Session, id: string): Promise<EventFact
   return { kind, reason, by, atMs: timeOf(at) };
 }
 
-/** Every node's record, in the order of their ids. */
-export async function readNodes(session: Session): Promise<readonly NodeRecord[]> {
-  const records = (await readEntries(session, NODES_BUCKET)).flatMap(([, value]) => {
-    const record = check(NodeRecord, value);
-    return record.ok ? [record.value] : [];
-  });
-  return records.sort((left, right) => left.id.localeCompare(right.id, "en", { numeric: true }));
-}
-
 async function leaderOf(session: Session, leases: Leases): Promise<LeaderFact | undefined> {
   const lease = leases.leaders.get(LEADING_SERVICE);
   if (lease === undefined) return undefined;
@@ -128,11 +126,12 @@ interface Asked {
   readonly leases: Leases;
   readonly records: readonly NodeRecord[];
   readonly matter: (record: NodeRecord) => boolean;
+  readonly cordoned: ReadonlyMap<string, NodeSetting>;
 }
 
 async function withAnswers(
   session: Session,
-  { leases, records, matter }: Asked,
+  { leases, records, matter, cordoned }: Asked,
 ): Promise<readonly NodeFact[]> {
   const living = records.filter(isLiving);
   const asked = [...living.filter(matter), ...living.filter((one) => !matter(one))].slice(
@@ -155,7 +154,8 @@ async function withAnswers(
       const again = seen === undefined && heard.has(record.id);
       const lease = again ? await readNodeLease(session, record.id) : seen;
       const current = lease?.incarnation === record.incarnation ? lease : undefined;
-      return { record, lease: current, answers: heard.get(record.id) };
+      const { id } = record;
+      return { record, lease: current, answers: heard.get(id), cordon: cordoned.get(id) };
     }),
   );
 }

@@ -11,7 +11,7 @@ import {
   type NodeFact,
   silentNodes,
 } from "./facts.ts";
-import { count, few, labelsText, names, since } from "./wording.ts";
+import { count, few, heldBack, labelsText, names, since } from "./wording.ts";
 
 /** What stands between a waiting task and a slot. */
 export interface Supply {
@@ -23,6 +23,26 @@ export interface Supply {
 
 /** Why tasks of this capability that require these labels are, or are not, given to a node. */
 export function supplyOf(
+  mesh: MeshFacts,
+  capability: string,
+  requires: Labels | undefined,
+  oldestMs: number | undefined,
+): Supply {
+  const supply = supplyByNodes(mesh, capability, requires, oldestMs);
+  const setting = mesh.paused.get(capability);
+  if (setting === undefined) return supply;
+  return {
+    cause: "paused",
+    clause: `${capability} is paused ${heldBack(setting, mesh.nowMs)}`,
+    evidence: [
+      `\`swarmctl capability resume ${capability}\` lets it go on`,
+      `besides: ${supply.clause}`,
+      ...supply.evidence,
+    ],
+  };
+}
+
+function supplyByNodes(
   mesh: MeshFacts,
   capability: string,
   requires: Labels | undefined,
@@ -115,9 +135,10 @@ export function stateLine(node: NodeFact, mesh: MeshFacts): string {
   return `${node.record.id} ${stateText(node, mesh)}`;
 }
 
-function stateText({ record, lease, answers }: NodeFact, mesh: MeshFacts): string {
+function stateText({ record, lease, answers, cordon }: NodeFact, mesh: MeshFacts): string {
   const { id, state, reason, updatedAt } = record;
-  const text = `is ${state} ${since(updatedAt, mesh.nowMs)}: ${reason}`;
+  const held = cordon === undefined ? "" : `; it is cordoned ${heldBack(cordon, mesh.nowMs)}`;
+  const text = `is ${state} ${since(updatedAt, mesh.nowMs)}: ${reason}${held}`;
   if (!isLiving(record)) return text;
   if (answers === false) return `${text}; it does not answer a ping`;
   if (lease === undefined) return `${text}; it has no lease`;
@@ -237,6 +258,13 @@ function noneReady(mesh: MeshFacts, what: string, nodes: readonly NodeFact[]): S
     const silence = silenceOf(mesh);
     const clause = `${whose} ${one ? "does" : "do"} not answer; ${silence.clause}`;
     return { cause: silence.cause, clause, evidence: [...silence.evidence, ...lines] };
+  }
+  if (nodes.every(({ cordon }) => cordon !== undefined)) {
+    return {
+      cause: "cordoned",
+      clause: `${whose} ${one ? "is" : "are"} cordoned`,
+      evidence: lines,
+    };
   }
   const states = new Set(nodes.map(({ record }) => record.state));
   const [state] = states;

@@ -9,7 +9,7 @@ import {
   type NodeFacts,
 } from "./facts.ts";
 import { isShunned, leaderLine, refusalLines, silenceOf } from "./supply.ts";
-import { at, count, labelsText, moment, names, since } from "./wording.ts";
+import { at, count, heldBack, labelsText, moment, names, since } from "./wording.ts";
 
 export function whyNode(facts: NodeFacts): Answer {
   const { id, mesh } = facts;
@@ -78,6 +78,14 @@ function active(node: NodeFact, mesh: MeshFacts, evidence: readonly string[]): A
       cause: "no_lease",
       sentence: `${id} is ${record.state}, but holds no lease of this life, so it gets nothing.`,
       evidence,
+    };
+  }
+  if (node.cordon !== undefined) {
+    const held = tasksOn(node, mesh) ?? node.lease.running;
+    return {
+      cause: "cordoned",
+      sentence: `${id} is ${record.state} and cordoned ${heldBack(node.cordon, mesh.nowMs)}; it keeps ${count(held, "task")} and is given nothing new.`,
+      evidence: [`\`swarmctl node uncordon ${id}\` gives it work again`, ...evidence],
     };
   }
   const refused = refusalLines(mesh, id);

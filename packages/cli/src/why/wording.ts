@@ -60,3 +60,12 @@ export function labelsText(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
   return pairs.length === 0 ? "no labels" : pairs.join(",");
 }
+
+/** Since when, by whom and why something is held back: `since 12:03:05 UTC (40s) by ada@box: broken`. */
+export function heldBack(
+  { at: when, by, reason }: { readonly at: string; readonly by: string; readonly reason: string },
+  nowMs: number,
+): string {
+  const who = by === "" ? "" : ` by ${by}`;
+  return `${since(when, nowMs)}${who}${reason === "" ? "" : `: ${cell(reason, 200)}`}`;
+}
