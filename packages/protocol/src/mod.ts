@@ -105,7 +105,6 @@ export {
   SyncRequest,
   Welcome,
 } from "./node.ts";
-export { CapabilitySetting, NodeSetting } from "./settings.ts";
 export {
   accountOf,
   type Permissions,
@@ -113,6 +112,7 @@ export {
   type SubjectRules,
 } from "./permissions.ts";
 export { ROLE_NAMES, ROLES, type Role, type RoleSpec, rolesIn } from "./roles.ts";
+export { CapabilitySetting, NodeSetting } from "./settings.ts";
 export {
   BUCKETS,
   type BucketSpec,

@@ -39,6 +39,7 @@ import {
   MESH_RETRIES,
   MESH_TASKS,
   NODES_BUCKET,
+  SETTINGS_BUCKET,
   TASKS_BUCKET,
 } from "./stores.ts";
 import {
@@ -85,7 +86,7 @@ export interface RoleSpec {
 /** Nodes, leases and tasks: what services look at. */
 const LOOKED_AT = [NODES_BUCKET, LEASES_BUCKET, TASKS_BUCKET];
 /** What people look at: not the bodies of tasks, nor checkpoints. */
-const SHOWN = [...LOOKED_AT, MESH_EVENTS, MESH_DEAD];
+const SHOWN = [...LOOKED_AT, SETTINGS_BUCKET, MESH_EVENTS, MESH_DEAD];
 
 const WHO_IS_CONNECTED = plain(CONNECT_EVENTS, DISCONNECT_EVENTS);
 const NODE_STATES = plain(nodeStateSubject(">"));
@@ -187,7 +188,10 @@ const SPECS = {
         readFromLeader(CHECKPOINTS_BUCKET),
         readFromReplica(CHECKPOINTS_BUCKET),
       ),
-      ...readAndWatch("Read and watch nodes, leases and tasks.", LOOKED_AT),
+      ...readAndWatch("Read and watch nodes, leases, tasks and what operators have set.", [
+        ...LOOKED_AT,
+        SETTINGS_BUCKET,
+      ]),
       answers(),
     ],
   },
@@ -265,7 +269,7 @@ const SPECS = {
         "$JS.API.CONSUMER.INFO.*.*",
       ),
       group(
-        "Records, leases, events and dead letters; not the bodies of tasks or checkpoints.",
+        "Records, leases, settings, events and dead letters; not the bodies of tasks or checkpoints.",
         forEach(SHOWN, readFromLeader, readFromReplica),
       ),
       group(

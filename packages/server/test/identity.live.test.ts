@@ -48,6 +48,7 @@ const OF_THE_CONTROL_PLANE = [
   "$KV.mesh_nodes.n1",
   "$KV.mesh_tasks.t1",
   "$KV.mesh_leases.leader.coordinator",
+  "$KV.mesh_settings.node.n1",
   "mesh.registry.list",
   "mesh.coordinator.held.n1",
   "mesh.coordinator.move.t1",
@@ -185,6 +186,7 @@ describe("a viewer", () => {
   test.each([
     "$KV.mesh_nodes.n1",
     "$KV.mesh_tasks.t1",
+    "$KV.mesh_settings.capability.upper",
     "mesh.tasks.submit.wordcount",
     "mesh.tasks.cancel.t1",
     "mesh.node.n1.task",
@@ -236,6 +238,7 @@ describe("a service", () => {
     ["migrator", "$KV.mesh_nodes.n1"],
     ["migrator", "mesh.node.n1.task"],
     ["coordinator", "$KV.mesh_nodes.n1"],
+    ["coordinator", "$KV.mesh_settings.capability.upper"],
     ["coordinator", "$KV.mesh_leases.node.n1"],
     ["coordinator", "$KV.mesh_leases.leader.other"],
     ["coordinator", "mesh.tasks.outcome.n1.t1"],

@@ -5,7 +5,7 @@ import type { NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { refusals, startMesh, type TestMesh } from "./mesh.ts";
 
-const BUCKETS = ["mesh_nodes", "mesh_leases", "mesh_tasks", "mesh_checkpoints"];
+const BUCKETS = ["mesh_nodes", "mesh_leases", "mesh_tasks", "mesh_checkpoints", "mesh_settings"];
 const SERVICES = ["registry", "coordinator", "health-monitor", "migrator"];
 
 let mesh: TestMesh;
@@ -221,6 +221,17 @@ describe("the coordinator", () => {
     expect(refused).toEqual([]);
   });
 
+  test("reads and watches what an admin has set", async () => {
+    await (await open(await mesh.as("admin"), "mesh_settings")).put("capability.upper", "{}");
+    const nc = await mesh.as("coordinator");
+
+    const refused = await refusals(nc, async () => {
+      await readAndWatch(await open(nc, "mesh_settings"));
+    });
+
+    expect(refused).toEqual([]);
+  });
+
   test("writes records, and holds the leader's lease", async () => {
     const nc = await mesh.as("coordinator");
 
@@ -285,11 +296,11 @@ describe("a viewer", () => {
     const nc = await mesh.as("viewer");
 
     const refused = await refusals(nc, async () => {
-      for (const bucket of ["mesh_nodes", "mesh_leases", "mesh_tasks"]) {
+      for (const bucket of ["mesh_nodes", "mesh_leases", "mesh_tasks", "mesh_settings"]) {
         await readAndWatch(await open(nc, bucket));
       }
       const jsm = await jetstreamManager(nc);
-      expect(await jsm.streams.list().next()).toHaveLength(7);
+      expect(await jsm.streams.list().next()).toHaveLength(8);
       expect(await jsm.consumers.list("MESH_EVENTS").next()).toBeDefined();
       await jsm.streams.getMessage("MESH_EVENTS", { last_by_subj: "mesh.events.>" });
     });
