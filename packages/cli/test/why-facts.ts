@@ -88,7 +88,7 @@ export const failedTry = { attempt: 1, node: "n1", at: ago(10), error: NO_LUCK }
 /** How it came to n1. */
 export const move = { from: "n2", to: "n1", at: ago(31), reason: "node_failed" as const };
 /** The message of t1 while it waits. */
-export const QUEUED = {
+const QUEUED = {
   ...{ stream: "MESH_TASKS", seq: 9, capability: "upper", lane: "normal" },
   ...{ storedAtMs: NOW - 40_000, requires: undefined },
 };
