@@ -22,7 +22,7 @@ test.each(ROLE_NAMES)("%s is granted nothing twice", (role) => {
 test("a node is held to its own id", () => {
   expect(accountOf("node")).toBe("NODES");
   expect(permissionsOf("node", "n1")).toMatchObject({
-    publish: { deny: [], allow: expect.arrayContaining(["mesh.tasks.outcome.n1.>"]) },
+    publish: { deny: [], allow: expect.arrayContaining(["mesh.tasks.outcome.n1.*"]) },
     subscribe: { allow: ["mesh.node.n1.>", "_INBOX_n1.>"] },
     allowResponses: { max: 1, expiresMs: 300_000 },
   });

@@ -23,10 +23,15 @@ export interface TestMesh {
   stop(): Promise<void>;
 }
 
-export async function startMesh(nodes: readonly string[]): Promise<TestMesh> {
+/** Starts it. `edit` may change the files of its directory before the server reads them. */
+export async function startMesh(
+  nodes: readonly string[],
+  edit?: (dir: string) => Promise<void>,
+): Promise<TestMesh> {
   const { path: binary } = await locateNatsServer();
   const dir = await mkdtemp(join(tmpdir(), "mesh-server-"));
   const { conf } = await prepareServerDir(dir, { nodes });
+  await edit?.(dir);
   const server = await startNatsServer({ binary, conf, dir });
   const connections = new Map<string, Promise<NatsConnection>>();
 
