@@ -16,7 +16,8 @@ import {
 import { backoffMs, LOOP_BACKOFF, REQUEST_BACKOFF, silentLog } from "@swarm-mesh/runtime";
 import { Agents } from "../../packages/node/src/agents.ts";
 import { JoinRefusedError, MeshView, register } from "../../packages/node/src/join.ts";
-import { Runner, type Life as RunnerLife } from "../../packages/node/src/runner.ts";
+import { Runner } from "../../packages/node/src/runner.ts";
+import type { Life as RunnerLife } from "../../packages/node/src/runner-deps.ts";
 import { handlerOf } from "./handler.ts";
 import { Mail, readerOf } from "./mail.ts";
 import type { NodePlan } from "./plan.ts";
@@ -98,6 +99,7 @@ class NodeProcess {
     this.runner = new Runner({
       nodeId: plan.id,
       agents: this.agents,
+      trust: undefined,
       requester: requester.asRequester,
       publish: (subject, payload) => link.publish(subject, payload),
       graceMs: GRACE_MS,

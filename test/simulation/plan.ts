@@ -194,6 +194,7 @@ function optionsOf(dice: Dice, nodes: readonly NodePlan[]): SubmitOptions {
     prefer: dice.chance(0.15) ? dice.pick(nodes).id : undefined,
     strategy: dice.pick(STRATEGIES),
     trace: undefined,
+    signature: undefined,
   };
 }
 

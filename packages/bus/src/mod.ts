@@ -28,4 +28,5 @@ export {
   type ServeOptions,
   serve,
 } from "./serve.ts";
+export { BadKeyError, SigningKey, VerifyingKey } from "./signing.ts";
 export { BucketView, type BucketViewOptions, type Change } from "./view.ts";

@@ -16,7 +16,7 @@ import type { Call } from "./call.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { countFlag, taskIdArg } from "./flags.ts";
 import { cell, document, pairs, print, span, table } from "./output.ts";
-import { withSession } from "./session.ts";
+import { type Session, withSession } from "./session.ts";
 
 export interface DeadListFlags {
   readonly limit: string;
@@ -24,6 +24,7 @@ export interface DeadListFlags {
 
 export interface DeadRetryFlags {
   readonly capability?: string;
+  readonly signWith?: string;
 }
 
 /** A dead letter. */
@@ -65,10 +66,14 @@ export async function getDead(call: Call): Promise<void> {
   });
 }
 
-/** Submits the dead task again, as it was, and prints the new id. */
+/**
+ * Submits the dead task again, as it was, and prints the new id. A signature was for the old one, so
+ * it is signed again or not at all.
+ */
 export async function retryDead(call: Call<DeadRetryFlags>): Promise<void> {
   const id = taskIdArg(call.args[0] ?? "");
-  await withSession(call, "admin", async (session) => {
+  const { signWith } = call.flags;
+  const work = async (session: Session): Promise<void> => {
     const letter = await readOne(await session.manager(), id);
     const capability = call.flags.capability ?? capabilityOf(letter);
     const { capability: to, payload, ...options } = submitAgain(letter, capability);
@@ -78,7 +83,8 @@ export async function retryDead(call: Call<DeadRetryFlags>): Promise<void> {
         ? `${submitted.id} was submitted before\n`
         : `${submitted.id} submitted\n`,
     );
-  });
+  };
+  await withSession(call, "admin", work, { signWith });
 }
 
 /** The id of a dead task's next life: the same for the same letter, so that a repeat is no new task. */

@@ -1,5 +1,6 @@
 /** `swarmctl node run`: a node as this process's whole work. */
-import { MeshNode, parseHandlerFlag } from "@swarm-mesh/node";
+import { resolve } from "node:path";
+import { MeshNode, parseHandlerFlag, type TrustOptions } from "@swarm-mesh/node";
 import { createLogger } from "@swarm-mesh/process";
 import { NODE_SLOTS_MAX, NodeRole } from "@swarm-mesh/protocol";
 import { readSeed } from "@swarm-mesh/server";
@@ -24,6 +25,8 @@ export interface NodeRunFlags {
   readonly label?: readonly string[];
   readonly role: string;
   readonly drainTimeout: string;
+  readonly trust?: string;
+  readonly requireSigned?: readonly string[];
   readonly stopWithParent?: boolean;
 }
 
@@ -35,6 +38,7 @@ export interface NodePlan {
   readonly labels: Readonly<Record<string, string>>;
   readonly role: NodeRole;
   readonly drainTimeoutMs: number;
+  readonly trust: TrustOptions | undefined;
 }
 
 /** Runs a node until it is told to drain, or ends by itself. */
@@ -69,7 +73,14 @@ export function nodePlan(flags: NodeRunFlags): NodePlan {
     labels: labelFlags("--label", flags.label ?? []),
     role: choiceFlag("--role", flags.role, NodeRole.options),
     drainTimeoutMs: durationFlag("--drain-timeout", flags.drainTimeout),
+    trust: trustPlan(flags),
   };
+}
+
+function trustPlan({ trust, requireSigned }: NodeRunFlags): TrustOptions | undefined {
+  if (trust !== undefined) return { signers: trust, requireSigned: requireSigned ?? [] };
+  if (requireSigned === undefined) return undefined;
+  throw usageError("--require-signed needs to know whose signatures count: --trust FILE");
 }
 
 async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode> {
@@ -83,6 +94,7 @@ async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode
     labels: plan.labels,
     role: plan.role,
     version: version(),
+    trust: plan.trust && { ...plan.trust, signers: resolve(io.cwd, plan.trust.signers) },
     log: createLogger("node", plan.id, level),
   });
   for (const flag of plan.handles) {

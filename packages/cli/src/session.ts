@@ -1,4 +1,5 @@
 /** One command's connection: opened as the right user, closed whatever happens. */
+import { resolve } from "node:path";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import { openConnection, openManager } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
@@ -20,20 +21,29 @@ export interface Session {
   manager(): Promise<JetStreamManager>;
 }
 
+export interface SessionOptions {
+  /** File with the seed that signs what is submitted, as it was typed. */
+  readonly signWith?: string | undefined;
+}
+
 /** Runs `work` with a connection. `audience` says whose key of a dev mesh is needed. */
 export async function withSession<T>(
   call: Call,
   audience: Audience,
   work: (session: Session) => Promise<T>,
+  options: SessionOptions = {},
 ): Promise<T> {
   const format = outputOf(call.globals);
   const target = resolveTarget(call.globals, call.io, audience);
+  const { signWith } = options;
+  const signer =
+    signWith === undefined ? undefined : await readSeedFile(resolve(call.io.cwd, signWith));
   const nc = await open(target);
   try {
     const { inboxPrefix, timeoutMs } = target;
     return await work({
       nc,
-      client: new MeshClient(nc, { inboxPrefix, deadlineMs: timeoutMs }),
+      client: new MeshClient(nc, { inboxPrefix, deadlineMs: timeoutMs, signer }),
       target,
       format,
       paint: painter(call.io.colour),

@@ -8,7 +8,7 @@ import { CliError, Exit } from "./exit.ts";
 import { choiceFlag, countFlag, durationFlag, labelFlags } from "./flags.ts";
 import type { Io } from "./io.ts";
 import { print } from "./output.ts";
-import { withSession } from "./session.ts";
+import { type Session, withSession } from "./session.ts";
 import { printEnd } from "./tasks.ts";
 
 export interface SubmitFlags {
@@ -21,6 +21,8 @@ export interface SubmitFlags {
   readonly prefer?: string;
   readonly strategy?: string;
   readonly trace?: string;
+  readonly signWith?: string;
+  readonly expires?: string;
   readonly wait?: boolean;
   readonly waitTimeout: string;
 }
@@ -31,7 +33,8 @@ export async function submitTask(call: Call<SubmitFlags>): Promise<number> {
   const options = submitOptions(call.flags);
   const timeoutMs = durationFlag("--wait-timeout", call.flags.waitTimeout);
   const body = await readPayload(payload, call.io);
-  return withSession(call, "client", async ({ client, format, paint }) => {
+  const { signWith } = call.flags;
+  const work = async ({ client, format, paint }: Session): Promise<number> => {
     if (call.flags.wait !== true) {
       const submitted = await client.submit(capability, body, options);
       print(call.io, format, submitted, () =>
@@ -44,14 +47,16 @@ export async function submitTask(call: Call<SubmitFlags>): Promise<number> {
     const signal = call.io.interrupted();
     const record = await submitAndWait(client, { capability, body, options, timeoutMs, signal });
     return printEnd(record, call.io, { format, paint });
-  });
+  };
+  return withSession(call, "client", work, { signWith });
 }
 
 /** What the flags ask for. The grammar of headers is the client's to check. */
 export function submitOptions(flags: SubmitFlags): SubmitOptions {
-  const { id, lane, timeout, maxAttempts, backoff, requires, prefer, strategy, trace } = flags;
+  const { id, lane, timeout, maxAttempts, backoff, requires, prefer, strategy, trace, expires } =
+    flags;
   return {
-    ...{ id, timeout, backoff, prefer, trace },
+    ...{ id, timeout, backoff, prefer, trace, expires },
     lane: lane === undefined ? undefined : choiceFlag("--lane", lane, Lane.options),
     strategy: strategy === undefined ? undefined : choiceFlag("--strategy", strategy, STRATEGIES),
     maxAttempts:

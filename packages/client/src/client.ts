@@ -5,7 +5,7 @@
  * again until its deadline, and only then says that it does not know. Submits carry one id through
  * all tries, so a repeat never makes a second task.
  */
-import { type Answer, openConnection, Requester, watchLink } from "@swarm-mesh/bus";
+import { type Answer, openConnection, Requester, SigningKey, watchLink } from "@swarm-mesh/bus";
 import {
   cancelSubject,
   type FindNodes,
@@ -38,7 +38,13 @@ import { watchDenials } from "./denials.ts";
 import { MeshClientError, RefusedRequestError, SubmitError, TaskFailedError } from "./errors.ts";
 import { Following, type WaitOptions } from "./following.ts";
 import { question, reasonOf } from "./question.ts";
-import { prepare, type SubmitItem, type SubmitOptions, type SubmitPayload } from "./submission.ts";
+import {
+  prepare,
+  type Signing,
+  type SubmitItem,
+  type SubmitOptions,
+  type SubmitPayload,
+} from "./submission.ts";
 import { type SubmitManyOptions, type SubmitResult, submitMany } from "./submit-many.ts";
 import { type SubmitOutcome, type Submitted, Submitter } from "./submitter.ts";
 
@@ -49,6 +55,8 @@ export interface MeshClientOptions {
   readonly inboxPrefix?: string | undefined;
   /** How long a call tries before it fails with `unavailable`. Default 30 s. */
   readonly deadlineMs?: number | undefined;
+  /** The nkey seed that signs every task; it may be another one than the user's. Default: none is signed. */
+  readonly signer?: Uint8Array | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
 }
@@ -104,6 +112,7 @@ export class MeshClient {
   readonly #submitter: Submitter;
   readonly #following: Following;
   readonly #deadlineMs: number;
+  readonly #signingKey: SigningKey | undefined;
   readonly #asking = new Set<Asking>();
 
   /** On a connection of the caller's, which stays open unless it is `owned`. */
@@ -119,6 +128,7 @@ export class MeshClient {
     this.#random = random;
     this.#requester = requester;
     this.#deadlineMs = deadlineMs;
+    this.#signingKey = options.signer && new SigningKey(options.signer);
     this.#submitter = new Submitter({ requester, clock, random, deadlineMs });
     this.#following = new Following({ nc, clock, random, get: (taskId) => this.#peek(taskId) });
     void watchDenials(nc, (subject, message) => this.#denied(subject, message));
@@ -134,7 +144,7 @@ export class MeshClient {
   ): Promise<Submitted> {
     return new Promise((resolve, reject) => {
       this.#submitter.submit(
-        prepare(capability, payload, options),
+        prepare(capability, payload, options, this.#signing()),
         (outcome) => (outcome instanceof SubmitError ? reject(outcome) : resolve(outcome)),
         options.signal,
       );
@@ -146,7 +156,10 @@ export class MeshClient {
     items: Iterable<SubmitItem> | AsyncIterable<SubmitItem>,
     options: SubmitManyOptions = {},
   ): AsyncGenerator<SubmitResult, void, undefined> {
-    return submitMany(this.#submitter, items, options);
+    return submitMany(
+      { submitter: this.#submitter, items, signing: () => this.#signing() },
+      options,
+    );
   }
 
   /** Submits a task and waits for its result. Throws {@link TaskFailedError} when it has none. */
@@ -165,7 +178,7 @@ export class MeshClient {
     options: SubmitOptions & WaitOptions = {},
   ): Promise<TaskRecord> {
     return new Promise((resolve, reject) => {
-      const submission = prepare(capability, payload, options);
+      const submission = prepare(capability, payload, options, this.#signing());
       // Listens first: a quick task may have ended before its submit is answered.
       const follower = this.#following.listen(submission.id, resolve, reject);
       const onOutcome = (outcome: SubmitOutcome): void => {
@@ -259,6 +272,10 @@ export class MeshClient {
     this.#submitter.sendAgain();
     for (const { cut } of this.#asking) cut.resolve({ kind: "timeout" });
     this.#following.askAll();
+  }
+
+  #signing(): Signing | undefined {
+    return this.#signingKey && { key: this.#signingKey, nowMs: this.#clock.now() };
   }
 
   #denied(subject: string, message: string): void {

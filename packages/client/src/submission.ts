@@ -1,6 +1,6 @@
 /** What a submit puts on the wire, checked here by the same rules as the mesh checks it there. */
-import { randomUUID } from "node:crypto";
-import { type HeaderEntry, headerBlock } from "@swarm-mesh/bus";
+import { createHash, randomUUID } from "node:crypto";
+import { type HeaderEntry, headerBlock, type SigningKey } from "@swarm-mesh/bus";
 import {
   type Backoff,
   encode,
@@ -11,10 +11,16 @@ import {
   isTaskId,
   Lane,
   PAYLOAD_MAX_BYTES,
+  parseDuration,
   parseSubmitHeaders,
+  SIGNATURE_LIFETIME_MAX_MS,
   type Strategy,
+  signatureHeaders,
+  signedText,
   submitSubject,
+  TIMEOUT_DEFAULT_MS,
 } from "@swarm-mesh/protocol";
+import { isoTime } from "@swarm-mesh/runtime";
 import type { MsgHdrs } from "nats";
 import { SubmitError } from "./errors.ts";
 
@@ -39,6 +45,11 @@ export interface SubmitOptions {
   readonly strategy?: Strategy | (string & {}) | undefined;
   /** W3C `traceparent`. */
   readonly trace?: string | undefined;
+  /**
+   * How long the signature is valid from now, when the client has a `signer`: `1h`, or milliseconds.
+   * A node that is to start the task later, or again, refuses it. Default and most 24 h.
+   */
+  readonly expires?: string | number | undefined;
 }
 
 /** One submit of many. */
@@ -60,11 +71,19 @@ export function newTaskId(): string {
   return randomUUID();
 }
 
-/** Checks a task and builds what is sent for it. Throws {@link SubmitError}. */
+/** Who signs, and what time it is there. */
+export interface Signing {
+  readonly key: SigningKey;
+  /** Wall clock, in milliseconds since 1970. */
+  readonly nowMs: number;
+}
+
+/** Checks a task and builds what is sent for it, signed or not. Throws {@link SubmitError}. */
 export function prepare(
   capability: string,
   payload: SubmitPayload,
   options: SubmitOptions,
+  signing?: Signing,
 ): Submission {
   const { lane } = options;
   const id = options.id ?? newTaskId();
@@ -84,12 +103,51 @@ export function prepare(
   if (lane !== undefined && !Lane.safeParse(lane).success) {
     throw new SubmitError("bad_capability", `${show(lane)} is no lane: high, normal, low`, id);
   }
-  return {
+  const body = bodyOf(payload, id);
+  const entries = headersOf(options, id);
+  if (signing !== undefined) {
+    entries.push(...signatureOf({ id, capability, body, options, entries }, signing));
+  } else if (options.expires !== undefined) {
+    throw new SubmitError("bad_request", "expires is of a signature, and there is no signer", id);
+  }
+  return { id, subject: submitSubject(capability, lane), body, headers: headerBlock(entries) };
+}
+
+interface Unsigned {
+  readonly id: string;
+  readonly capability: string;
+  readonly body: Uint8Array;
+  readonly options: SubmitOptions;
+  readonly entries: readonly HeaderEntry[];
+}
+
+function signatureOf(task: Unsigned, { key, nowMs }: Signing): readonly HeaderEntry[] {
+  const { id, capability, body, options, entries } = task;
+  const header = (name: string): string => entries.find(([one]) => one === name)?.[1] ?? "";
+  const validMs = millisecondsOf(options.expires) ?? 0;
+  if (!(validMs >= 1 && validMs <= SIGNATURE_LIFETIME_MAX_MS)) {
+    throw new SubmitError(
+      "bad_request",
+      `expires: ${show(options.expires)} is no duration such as 30s, 5m or 1h, at most 24h`,
+      id,
+    );
+  }
+  const expires = isoTime(nowMs + validMs);
+  const text = signedText({
     id,
-    subject: submitSubject(capability, lane),
-    body: bodyOf(payload, id),
-    headers: headersOf(options, id),
-  };
+    capability,
+    payloadSha256: createHash("sha256").update(body).digest("hex"),
+    timeoutMs: parseDuration(header(Header.timeout)) ?? TIMEOUT_DEFAULT_MS,
+    requires: header(Header.requires),
+    expires,
+    signer: key.publicKey,
+  });
+  return signatureHeaders({ signer: key.publicKey, expires, signature: key.sign(text) });
+}
+
+function millisecondsOf(expires: SubmitOptions["expires"]): number | undefined {
+  if (expires === undefined) return SIGNATURE_LIFETIME_MAX_MS;
+  return typeof expires === "number" ? Math.trunc(expires) : parseDuration(expires);
 }
 
 function bodyOf(payload: SubmitPayload, id: string): Uint8Array {
@@ -123,7 +181,7 @@ function serialize(payload: SubmitPayload, id: string): Uint8Array | string {
   return json;
 }
 
-function headersOf(options: SubmitOptions, id: string): MsgHdrs {
+function headersOf(options: SubmitOptions, id: string): HeaderEntry[] {
   const entries: HeaderEntry[] = [[Header.msgId, id]];
   for (const [name, write] of OPTION_HEADERS) {
     const value = write(options);
@@ -141,7 +199,7 @@ function headersOf(options: SubmitOptions, id: string): MsgHdrs {
       throw new SubmitError("bad_header", `${parsed.header}: ${parsed.problem}`, id);
     }
   }
-  return headerBlock(entries);
+  return entries;
 }
 
 /** The options that travel as headers, and how each is written. */

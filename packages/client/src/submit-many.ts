@@ -2,7 +2,7 @@
 import { type Latch, latch } from "@swarm-mesh/runtime";
 import { onAbort } from "./abort.ts";
 import { SubmitError } from "./errors.ts";
-import { prepare, type SubmitItem } from "./submission.ts";
+import { prepare, type Signing, type SubmitItem } from "./submission.ts";
 import type { SubmitOutcome, Submitter } from "./submitter.ts";
 
 /** What became of the item at `index`. */
@@ -30,19 +30,26 @@ export interface SubmitManyOptions {
 const CONCURRENCY_DEFAULT = 512;
 const CONCURRENCY_MAX = 4_096;
 
+/** What is submitted, and by what. */
+interface Work {
+  readonly submitter: Submitter;
+  readonly items: Iterable<SubmitItem> | AsyncIterable<SubmitItem>;
+  /** Who signs each, if anyone does. */
+  readonly signing: () => Signing | undefined;
+}
+
 type Source = Iterator<SubmitItem> | AsyncIterator<SubmitItem>;
 
 /**
- * Submits `items` and yields what became of each, in the order they settle. Takes no more items
+ * Submits the items and yields what became of each, in the order they settle. Takes no more items
  * while results wait to be read. Whoever stops reading stops the taking; what is on its way still
  * arrives.
  */
 export async function* submitMany(
-  submitter: Submitter,
-  items: Iterable<SubmitItem> | AsyncIterable<SubmitItem>,
+  work: Work,
   options: SubmitManyOptions,
 ): AsyncGenerator<SubmitResult, void, undefined> {
-  const window = new Window(submitter, sourceOf(items), options);
+  const window = new Window(work, options);
   try {
     for (;;) {
       await window.advance();
@@ -60,7 +67,7 @@ function sourceOf(items: Iterable<SubmitItem> | AsyncIterable<SubmitItem>): Sour
 }
 
 class Window {
-  readonly #submitter: Submitter;
+  readonly #work: Work;
   readonly #source: Source;
   readonly #signal: AbortSignal | undefined;
   readonly #width: number;
@@ -73,10 +80,10 @@ class Window {
   #change: Latch<void> = latch();
   readonly #stopListening: () => void;
 
-  constructor(submitter: Submitter, source: Source, options: SubmitManyOptions) {
+  constructor(work: Work, options: SubmitManyOptions) {
     const wanted = Math.trunc(options.concurrency ?? CONCURRENCY_DEFAULT);
-    this.#submitter = submitter;
-    this.#source = source;
+    this.#work = work;
+    this.#source = sourceOf(work.items);
     this.#signal = options.signal;
     this.#width = Math.min(Math.max(wanted || 1, 1), CONCURRENCY_MAX);
     this.#stopListening = onAbort(options.signal, () => {
@@ -146,8 +153,8 @@ class Window {
     };
     this.#onTheWay++;
     try {
-      const submission = prepare(item.capability, item.payload, item);
-      this.#submitter.submit(submission, onOutcome, this.#signal);
+      const submission = prepare(item.capability, item.payload, item, this.#work.signing());
+      this.#work.submitter.submit(submission, onOutcome, this.#signal);
     } catch (error) {
       if (!(error instanceof SubmitError)) throw error;
       onOutcome(error);

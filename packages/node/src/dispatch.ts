@@ -7,6 +7,8 @@ import {
   isCapability,
   isTaskId,
   parseDuration,
+  parseSignature,
+  type TaskSignature,
   TIMEOUT_DEFAULT_MS,
 } from "@swarm-mesh/protocol";
 
@@ -22,6 +24,10 @@ export interface Dispatch {
   readonly checkpoint: Uint8Array | undefined;
   readonly trace: string | undefined;
   readonly payload: Uint8Array;
+  /** Who says that it may run; a problem when that cannot be read. */
+  readonly signature: TaskSignature | { readonly problem: string } | undefined;
+  /** `Mesh-Requires` as it was sent; in a batch of signed tasks alone. */
+  readonly requires: string;
 }
 
 /** Reads a dispatch. A missing or malformed header is a problem that names it. */
@@ -55,6 +61,8 @@ export function parseDispatch(
     checkpoint: saved === "" ? undefined : new Uint8Array(Buffer.from(saved, "base64")),
     trace: trace === "" ? undefined : trace,
     payload,
+    signature: signatureOf(headers),
+    requires: headers.get(Header.requires),
   };
 }
 
@@ -83,7 +91,15 @@ export function parseDispatches(
     checkpoint: undefined,
     trace: head.trace,
     payload,
+    signature: head.signed,
+    requires: head.signed?.requires ?? "",
   }));
+}
+
+function signatureOf(headers: HeaderSource): Dispatch["signature"] {
+  const signature = parseSignature(headers);
+  if (signature === undefined || !("problem" in signature)) return signature;
+  return { problem: `${signature.header}: ${signature.problem}` };
 }
 
 function problem(header: string, expected: string): { readonly problem: string } {

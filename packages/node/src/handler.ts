@@ -89,6 +89,8 @@ export interface TaskContext {
   readonly log: Log;
   /** The W3C `traceparent` of the submit. */
   readonly trace: string | undefined;
+  /** Who signed the task, by the name in the file of trusted signers; `undefined`: nobody. */
+  readonly signer: string | undefined;
 }
 
 /** A handler as a function, run on the node's own event loop: it must not block. */

@@ -36,7 +36,8 @@ import {
 import type { Msg, NatsConnection, Subscription } from "nats";
 import type { Agents } from "./agents.ts";
 import type { MeshView } from "./join.ts";
-import type { Runner, Life as RunnerLife } from "./runner.ts";
+import type { Runner } from "./runner.ts";
+import type { Life as RunnerLife } from "./runner-deps.ts";
 
 export interface LifeDeps {
   readonly nodeId: string;

@@ -18,4 +18,11 @@ export { ModuleLoadError, moduleHandler } from "./module-handler.ts";
 export { MeshNode } from "./node.ts";
 export type { DrainOptions, MeshNodeOptions, NodePhase } from "./node-options.ts";
 export { type ProgramOptions, programHandler } from "./program.ts";
-export type { RunnerCounts } from "./runner.ts";
+export type { RunnerCounts } from "./runner-deps.ts";
+export {
+  parseSigners,
+  type Signers,
+  SignersFileError,
+  type TrustedSigner,
+} from "./signers-file.ts";
+export type { TrustCounts, TrustOptions } from "./trust.ts";

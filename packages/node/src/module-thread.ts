@@ -101,6 +101,7 @@ export class ModuleThread {
       saved: context.saved,
       savedValue: context.savedValue(),
       trace: context.trace,
+      signer: context.signer,
     });
     try {
       return await task.done.promise;

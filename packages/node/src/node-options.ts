@@ -3,6 +3,7 @@ import type { Registration } from "@swarm-mesh/protocol";
 import type { Clock, Log, Random } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
 import type { AgentOptions } from "./agents.ts";
+import type { TrustOptions } from "./trust.ts";
 
 export interface MeshNodeOptions {
   /** The node's id; with keys, the name its key was made for. */
@@ -26,6 +27,8 @@ export interface MeshNodeOptions {
   readonly port?: number;
   /** What a handler may take to end, and to save, once its signal aborted. Default 2 s. */
   readonly graceMs?: number;
+  /** Whose tasks it runs. Without it: everybody's who may submit, and signatures are not looked at. */
+  readonly trust?: TrustOptions | undefined;
   readonly log?: Log;
   readonly clock?: Clock;
   readonly random?: Random;

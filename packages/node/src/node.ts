@@ -6,7 +6,7 @@
  * A node that loses its lease has ended its tasks before others may take them; it then joins again
  * by itself as a new incarnation. Only a refusal that time cannot cure, or a stop, ends it.
  */
-import { availableParallelism, hostname, totalmem } from "node:os";
+import { availableParallelism } from "node:os";
 import { ask, openConnection, Requester, watchLink } from "@swarm-mesh/bus";
 import {
   check,
@@ -16,7 +16,7 @@ import {
   type MeshState,
   NODE_LEASE_TTL_MS,
   NodeId,
-  Registration,
+  type Registration,
 } from "@swarm-mesh/protocol";
 import {
   backoffMs,
@@ -44,7 +44,10 @@ import {
 import { JoinRefusedError, MeshView, register } from "./join.ts";
 import { Life } from "./life.ts";
 import type { DrainOptions, MeshNodeOptions, NodePhase } from "./node-options.ts";
-import { Runner, type RunnerCounts } from "./runner.ts";
+import { openTrust, registrationOf } from "./registering.ts";
+import { Runner } from "./runner.ts";
+import type { RunnerCounts } from "./runner-deps.ts";
+import type { Trust, TrustCounts } from "./trust.ts";
 
 const DRAIN_DEADLINE_MS = 30_000;
 /** `stop()` gives running tasks this long. */
@@ -81,6 +84,7 @@ export class MeshNode {
   #phase: NodePhase = "new";
   #life: Life | undefined;
   #session: Session | undefined;
+  #trust: Trust | undefined;
   #lives: Promise<void> = Promise.resolve();
   #leaving: Promise<void> | undefined;
   #failure: Error | undefined;
@@ -123,6 +127,11 @@ export class MeshNode {
 
   get counts(): Readonly<RunnerCounts> | undefined {
     return this.#session?.runner.counts;
+  }
+
+  /** Why tasks were refused for their signature, and how often; `undefined` without trusted signers. */
+  get untrusted(): Readonly<TrustCounts> | undefined {
+    return this.#trust?.counts;
   }
 
   /** Resolves when the node has ended: with the reason when it was not asked to. */
@@ -170,7 +179,8 @@ export class MeshNode {
     if (this.#phase !== "new") throw new SetupError("a node is started once");
     this.#phase = "joining";
     try {
-      const registration = this.#registration();
+      const registration = registrationOf(this.#options, this.#agents);
+      this.#trust = openTrust(this.#options, registration, this.#log);
       for (const [handler, slots] of this.#agents.handlers()) {
         await handler.open?.({ slots, log: this.#log });
       }
@@ -229,6 +239,7 @@ export class MeshNode {
     const runner = new Runner({
       nodeId: id,
       agents: this.#agents,
+      trust: this.#trust,
       requester,
       publish: (subject, payload) => {
         if (!nc.isClosed()) nc.publish(subject, payload);
@@ -240,24 +251,6 @@ export class MeshNode {
       log: this.#log,
     });
     return { nc, requester, runner, view: new MeshView(id, requester), registration };
-  }
-
-  #registration(): Registration {
-    const { labels, role, version, costPerHour, host, port } = this.#options;
-    const registration = check(Registration, {
-      agents: this.#agents.registered(),
-      host: host ?? hostname(),
-      port,
-      role,
-      labels,
-      version,
-      costPerHour,
-      batches: true,
-      cpu: availableParallelism(),
-      memoryBytes: totalmem(),
-    });
-    if (registration.ok) return registration.value;
-    throw new SetupError(`the node cannot be registered: ${registration.problem}`);
   }
 
   /** Life after life, until stopped. Rejects when the registry will not have this node. */

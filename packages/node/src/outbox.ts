@@ -61,6 +61,8 @@ interface Entry {
   readonly attempt: number;
   /** All of the body but attempt and epoch, which may change. */
   readonly tail: string;
+  /** Does it end the task? */
+  readonly final: boolean;
   epoch: number;
   failures: number;
   /** When it is sent again; infinite while an answer is awaited. */
@@ -83,6 +85,8 @@ export interface OutboxOptions {
   readonly log: Log;
   /** Called when the last unacknowledged outcome was acknowledged. */
   readonly onEmpty: () => void;
+  /** Called when an outcome that ends its task is recorded. */
+  readonly onOver: (taskId: string, attempt: number) => void;
 }
 
 export class Outbox {
@@ -174,7 +178,8 @@ export class Outbox {
       ? `"ok":true,"result":${end.json}`
       : `"ok":false,"error":${encode(end.error)}`;
     const tail = agent === undefined ? `${told}}` : `${told},"agent":${encode(agent)}}`;
-    return { taskId, attempt, epoch, tail, failures: 0, dueAtMs: 0 };
+    const final = end.ok || !end.error.retryable;
+    return { taskId, attempt, epoch, tail, final, failures: 0, dueAtMs: 0 };
   }
 
   #ask(entry: Entry): void {
@@ -250,6 +255,7 @@ export class Outbox {
     if (answer === "recorded" || (answer === "stale" && epoch === entry.epoch)) {
       this.#forget(entry.taskId);
       this.#settle(entry);
+      if (answer === "recorded" && entry.final) this.#options.onOver(entry.taskId, entry.attempt);
       if (this.#pending.size === 0) this.#options.onEmpty();
       return;
     }

@@ -92,6 +92,8 @@ function environment(
     MESH_CAPABILITY: context.capability,
     MESH_CHECKPOINT: checkpointPath,
     ...(context.trace === undefined ? {} : { TRACEPARENT: context.trace }),
+    // Empty when nobody signed it, so that none is inherited.
+    MESH_SIGNER: context.signer ?? "",
   };
 }
 

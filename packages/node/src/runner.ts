@@ -8,7 +8,6 @@
  * A slot is free when the handler has really ended, not when its outcome was told. One sweep serves
  * every deadline of every task: the late answer to a dispatch, time-outs, graces, progress.
  */
-import { quickHeaders, type ReadHeaders, type Requester } from "@swarm-mesh/bus";
 import {
   CancelOrder,
   decode,
@@ -17,44 +16,15 @@ import {
   type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
-import { BriefMap, type Clock, type Log, type Random, Wakeup } from "@swarm-mesh/runtime";
+import { BriefMap, Wakeup } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
-import type { Agents } from "./agents.ts";
 import { type Dispatch, decideDispatch, parseDispatch, parseDispatches } from "./dispatch.ts";
 import type { AbortCode, TaskHandler } from "./handler.ts";
 import { Outbox } from "./outbox.ts";
 import { decideOutcome, handedBack, type Settled, timedOut } from "./outcome.ts";
+import { FINISHED, headersOf, isThenable, RUNNING, respond } from "./reading.ts";
+import type { Life, RunnerCounts, RunnerDeps } from "./runner-deps.ts";
 import { TaskRun } from "./task-run.ts";
-
-/** The life of the node in which tasks may run. */
-export interface Life {
-  readonly incarnation: number;
-  /** `trusted`: the lease is ours. `granting`: it is being asked for. `over`: it is not. */
-  standing(): "granting" | "trusted" | "over";
-}
-
-export interface RunnerDeps {
-  readonly nodeId: string;
-  readonly agents: Agents;
-  readonly requester: Requester;
-  readonly publish: (subject: string, payload: string) => void;
-  /** What a handler may take to end after its time is up. */
-  readonly graceMs: number;
-  /** The server's limit of one message. */
-  readonly messageMaxBytes: () => number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-}
-
-/** What the runner has done since the process started. */
-export interface RunnerCounts {
-  started: number;
-  ended: number;
-  refused: number;
-  /** Messages on the node's subject without the mesh's headers, or with bad ones. */
-  malformed: number;
-}
 
 /**
  * A task that ended sooner is answered with `finished`, behind its outcome, instead of `running`.
@@ -68,11 +38,14 @@ const SWEEP_INTERVAL_MS = 25;
 /** Progress of one task is sent at most ten times a second. */
 const PROGRESS_INTERVAL_MS = 100;
 
-const RUNNING = encode({ answer: "running" });
-const FINISHED = encode({ answer: "finished" });
-
 export class Runner {
-  readonly counts: RunnerCounts = { started: 0, ended: 0, refused: 0, malformed: 0 };
+  readonly counts: RunnerCounts = {
+    started: 0,
+    ended: 0,
+    refused: 0,
+    malformed: 0,
+    untrusted: 0,
+  };
   readonly outbox: Outbox;
   /** Takes nothing new. */
   draining = false;
@@ -90,7 +63,11 @@ export class Runner {
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps;
-    this.outbox = new Outbox({ ...deps, onEmpty: () => this.#changed() });
+    this.outbox = new Outbox({
+      ...deps,
+      onEmpty: () => this.#changed(),
+      onOver: (taskId, attempt) => deps.trust?.ended(taskId, attempt),
+    });
   }
 
   /** Tasks run for `life` from now on. */
@@ -173,6 +150,22 @@ export class Runner {
     this.#wakeup.ring();
   }
 
+  /**
+   * Ends a try that nobody trusted has signed, for good: another node would be asked in vain. A try
+   * that runs here goes on, since this one may be anybody's.
+   */
+  #distrust(dispatch: Dispatch, question: Msg | undefined, error: WireError): void {
+    const { taskId, attempt, epoch } = dispatch;
+    this.counts.untrusted++;
+    this.#deps.log.warn(
+      { taskId, attempt, code: error.code, problem: error.message },
+      "task not trusted",
+    );
+    this.outbox.add({ taskId, attempt, epoch, agent: undefined, end: { ok: false, error } });
+    respond(question, FINISHED);
+    this.#wakeup.ring();
+  }
+
   #take(question: Msg | undefined, dispatch: Dispatch, life: Life): void {
     const running = this.#runs.get(dispatch.taskId);
     const pick = this.#deps.agents.pick(dispatch.capability);
@@ -187,6 +180,11 @@ export class Runner {
     });
     if (dispatch.incarnation === life.incarnation) {
       this.#newestEpoch = Math.max(this.#newestEpoch, dispatch.epoch);
+    }
+    const verdict = decision.kind === "start" ? this.#deps.trust?.judge(dispatch) : undefined;
+    if (verdict?.ok === false) {
+      this.#distrust(dispatch, question, verdict.error);
+      return;
     }
     const known = decision.kind === "running" || decision.kind === "finished";
     if (running !== undefined && !known && decision.supersede) {
@@ -211,7 +209,11 @@ export class Runner {
         break;
       case "start":
         if (pick.kind !== "agent") break;
-        this.#start(new TaskRun(dispatch, pick.agent, this.#deps), pick.handler, question);
+        this.#start(
+          new TaskRun(dispatch, pick.agent, this.#deps, verdict?.signer),
+          pick.handler,
+          question,
+        );
         break;
     }
   }
@@ -377,24 +379,5 @@ export class Runner {
       signal.addEventListener("abort", look, { once: true });
       look();
     });
-  }
-}
-
-/** Headers that nobody can read are none. */
-function headersOf(message: Msg): ReadHeaders | undefined {
-  const headers = quickHeaders(message);
-  return headers === "malformed" ? undefined : headers;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value;
-}
-
-/** A closed connection has nobody behind it that waits, and must not end the runner. */
-function respond(question: Msg | undefined, body: string): void {
-  try {
-    question?.respond(body);
-  } catch {
-    // The node ends by itself when its connection has closed.
   }
 }

@@ -32,6 +32,7 @@ export class TaskRun implements TaskContext {
   readonly payload: Uint8Array;
   readonly saved: Uint8Array | undefined;
   readonly trace: string | undefined;
+  readonly signer: string | undefined;
   readonly agent: Executor;
   readonly startedAtMs: number;
   readonly timeoutAtMs: number;
@@ -51,13 +52,14 @@ export class TaskRun implements TaskContext {
   #log: Log | undefined;
   #progress: string | undefined;
 
-  constructor(dispatch: Dispatch, agent: Executor, deps: TaskRunDeps) {
+  constructor(dispatch: Dispatch, agent: Executor, deps: TaskRunDeps, signer?: string) {
     this.id = dispatch.taskId;
     this.capability = dispatch.capability;
     this.attempt = dispatch.attempt;
     this.payload = dispatch.payload;
     this.saved = dispatch.checkpoint;
     this.trace = dispatch.trace;
+    this.signer = signer;
     this.epoch = dispatch.epoch;
     this.agent = agent;
     this.#deps = deps;

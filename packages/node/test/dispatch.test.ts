@@ -31,6 +31,8 @@ test("reads a dispatch, its time-out defaulted", () => {
     checkpoint: undefined,
     trace: undefined,
     payload: BODY,
+    signature: undefined,
+    requires: "",
   });
   expect(read({ [Header.timeout]: "1s", [Header.checkpoint]: "YQ==" })).toMatchObject({
     timeoutMs: 1_000,

@@ -90,7 +90,7 @@ test("sends an answer of `stale` to an older term again, for the newer one", asy
 });
 
 function open(deps: Deps, onEmpty: () => void): Outbox {
-  return new Outbox({ ...deps, nodeId: "n1", onEmpty });
+  return new Outbox({ ...deps, nodeId: "n1", onEmpty, onOver: () => undefined });
 }
 
 function ended(taskId: string) {

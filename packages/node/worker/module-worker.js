@@ -50,6 +50,7 @@ function contextOf(task) {
     payload: task.payload,
     saved: task.saved,
     trace: task.trace,
+    signer: task.signer,
     signal,
     savedValue: () => task.savedValue,
     progress: (/** @type {unknown} */ value) => tell("progress", { value }),

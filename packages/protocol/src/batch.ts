@@ -11,6 +11,7 @@
 import { z } from "zod";
 import { decode } from "./decode.ts";
 import { Capability, TaskId } from "./names.ts";
+import { TaskSignature } from "./signature.ts";
 import { NamedOutcome } from "./task.ts";
 
 /** Tasks or outcomes in one batch; further ones go in the next. */
@@ -25,6 +26,8 @@ export const TaskHead = z.object({
   attempt: z.int().positive(),
   timeoutMs: z.int().positive(),
   trace: z.string().optional(),
+  /** Of a signed task: its signature, and `Mesh-Requires`, which is signed as well. */
+  signed: TaskSignature.extend({ requires: z.string().optional() }).optional(),
   /** Length of its payload. */
   bytes: z.int().nonnegative(),
 });

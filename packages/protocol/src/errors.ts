@@ -26,6 +26,11 @@ import { z } from "zod";
  * | `busy` | the node has no free slot for the capability | yes |
  * | `unknown_capability` | the node does not offer the capability | yes |
  * | `too_many_losses` | the task lost more nodes than the limit allows | no |
+ * | `signature_missing` | the node runs this capability for trusted signers alone, and the task has no signature | no |
+ * | `signature_invalid` | the signature is not of this task, or valid for too long, or for other labels | no |
+ * | `signature_expired` | the signature's time was over when a node was to run the task | no |
+ * | `unknown_signer` | the node does not trust the signer: not at all, not now, or not for this capability | no |
+ * | `replayed` | the node has run this signed task, under this try or to its end | no |
  */
 export const ErrorCode = z.enum([
   "bad_request",
@@ -48,6 +53,11 @@ export const ErrorCode = z.enum([
   "busy",
   "unknown_capability",
   "too_many_losses",
+  "signature_missing",
+  "signature_invalid",
+  "signature_expired",
+  "unknown_signer",
+  "replayed",
 ]);
 export type ErrorCode = z.infer<typeof ErrorCode>;
 

@@ -5,6 +5,7 @@
 import { parseDuration } from "./duration.ts";
 import { ATTEMPTS_DEFAULT, ATTEMPTS_MAX, TIMEOUT_DEFAULT_MS } from "./limits.ts";
 import { isNodeId, isTaskId, Labels } from "./names.ts";
+import { TaskSignature } from "./signature.ts";
 
 /** Header names, as they are on the wire. */
 export const Header = {
@@ -17,6 +18,12 @@ export const Header = {
   prefer: "Mesh-Prefer",
   strategy: "Mesh-Strategy",
   traceparent: "traceparent",
+  /** Who signed the task: a public nkey. See signature.ts. */
+  signer: "Mesh-Signer",
+  /** Until when the signature is valid, ISO 8601. */
+  expires: "Mesh-Expires",
+  /** The signature, base64url. */
+  signature: "Mesh-Signature",
   /** On a dispatch, a retry and a dead letter: the task's id. */
   taskId: "Mesh-Task-Id",
   /** On a dispatch: the try. On a retry: the try it is to become. */
@@ -50,6 +57,9 @@ export const SUBMIT_HEADERS = [
   Header.prefer,
   Header.strategy,
   Header.traceparent,
+  Header.signer,
+  Header.expires,
+  Header.signature,
 ] as const;
 
 /** How the node for a task is chosen among those able to take it. */
@@ -80,6 +90,8 @@ export interface SubmitOptions {
   readonly prefer: string | undefined;
   readonly strategy: Strategy;
   readonly trace: string | undefined;
+  /** Well-formed; whether it is good is for the node to say. */
+  readonly signature: TaskSignature | undefined;
 }
 
 /** The options of a submit without headers; shared, because most tasks have none. */
@@ -91,6 +103,7 @@ export const SUBMIT_OPTIONS_DEFAULT: SubmitOptions = {
   prefer: undefined,
   strategy: "least_loaded",
   trace: undefined,
+  signature: undefined,
 };
 
 /** The problem with a header, as it is told to the submitter. */
@@ -134,6 +147,8 @@ export function parseSubmitHeaders(headers: HeaderSource | undefined): SubmitOpt
   if (!isStrategy(strategy)) {
     return bad(Header.strategy, headers, `one of ${STRATEGIES.join(", ")}`);
   }
+  const signature = parseSignature(headers);
+  if (signature !== undefined && "problem" in signature) return signature;
   const trace = headers.get(Header.traceparent);
   return {
     maxAttempts,
@@ -144,7 +159,41 @@ export function parseSubmitHeaders(headers: HeaderSource | undefined): SubmitOpt
     strategy,
     // A malformed trace context is dropped, as the W3C recommendation asks: it must not harm the task.
     trace: /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace) ? trace : undefined,
+    signature,
   };
+}
+
+/** The three headers of a signature. */
+const SIGNATURE_HEADERS = {
+  signer: Header.signer,
+  expires: Header.expires,
+  signature: Header.signature,
+} as const;
+
+/** The headers that carry `signature`. */
+export function signatureHeaders(signature: TaskSignature): (readonly [string, string])[] {
+  return [
+    [Header.signer, signature.signer],
+    [Header.expires, signature.expires],
+    [Header.signature, signature.signature],
+  ];
+}
+
+/** Reads them: `undefined` when there is none, a problem when one is missing or malformed. */
+export function parseSignature(headers: HeaderSource): TaskSignature | BadHeader | undefined {
+  const read = {
+    signer: headers.get(Header.signer),
+    expires: headers.get(Header.expires),
+    signature: headers.get(Header.signature),
+  };
+  if (read.signer === "" && read.expires === "" && read.signature === "") return undefined;
+  const parsed = TaskSignature.safeParse(read);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const field = issue?.path[0] as keyof typeof SIGNATURE_HEADERS;
+  const problem =
+    read[field] === "" ? "missing; a signature has three headers" : (issue?.message ?? "malformed");
+  return { header: SIGNATURE_HEADERS[field], problem };
 }
 
 export function isBadHeader(options: SubmitOptions | BadHeader): options is BadHeader {
@@ -189,7 +238,8 @@ function parseBackoff(text: string): Backoff | undefined {
   return { kind, baseMs: firstMs, maxMs: mostMs };
 }
 
-function parseRequires(text: string): Labels | undefined | "bad" {
+/** Reads `Mesh-Requires`: `undefined` when it is empty, `"bad"` when it is malformed. */
+export function parseRequires(text: string): Labels | undefined | "bad" {
   if (text === "") return undefined;
   if (text.length > 8_192) return "bad";
   const pairs = text.split(",").map((pair) => pair.trim().split("="));

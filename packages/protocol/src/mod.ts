@@ -45,12 +45,15 @@ export {
   type HeaderSource,
   isBadHeader,
   parseMsgId,
+  parseRequires,
+  parseSignature,
   parseSubmitHeaders,
   STRATEGIES,
   type Strategy,
   SUBMIT_HEADERS,
   SUBMIT_OPTIONS_DEFAULT,
   type SubmitOptions,
+  signatureHeaders,
 } from "./headers.ts";
 export {
   ATTEMPTS_DEFAULT,
@@ -113,6 +116,13 @@ export {
 } from "./permissions.ts";
 export { ROLE_NAMES, ROLES, type Role, type RoleSpec, rolesIn } from "./roles.ts";
 export { CapabilitySetting, NodeSetting } from "./settings.ts";
+export {
+  SIGNATURE_CLOCK_SKEW_MS,
+  SIGNATURE_LIFETIME_MAX_MS,
+  type SignedTask,
+  signedText,
+  TaskSignature,
+} from "./signature.ts";
 export {
   BUCKETS,
   type BucketSpec,

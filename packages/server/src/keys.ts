@@ -134,9 +134,14 @@ async function underLock<T>(dir: string, work: () => Promise<T>): Promise<T> {
 
 async function makeSeed(dir: string, name: string): Promise<void> {
   if (await exists(publicKeyPath(dir, name))) return;
-  if (await exists(seedPath(dir, name))) return;
+  await makeSeedFile(seedPath(dir, name));
+}
+
+/** Makes a user's seed at `path`, for its owner alone, unless there is a file already. */
+export async function makeSeedFile(path: string): Promise<void> {
+  if (await exists(path)) return;
   // Written beside and renamed, so that a crash leaves no half of a seed.
-  const draft = `${seedPath(dir, name)}.draft`;
+  const draft = `${path}.draft`;
   await rm(draft, { force: true });
   const file = await open(draft, "wx", 0o600);
   try {
@@ -146,7 +151,7 @@ async function makeSeed(dir: string, name: string): Promise<void> {
   } finally {
     await file.close();
   }
-  await rename(draft, seedPath(dir, name));
+  await rename(draft, path);
 }
 
 async function recordPublicKey(dir: string, name: string, publicKey: string): Promise<void> {

@@ -3,6 +3,7 @@ export { type Attempt, NatsServerNotFound, ServerError, type ServerErrorCode } f
 export {
   addNodeKey,
   ensureKeys,
+  makeSeedFile,
   type PublicKeys,
   readSeed,
   removeNodeKey,

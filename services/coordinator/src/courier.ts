@@ -143,8 +143,15 @@ function batched({ held, record, payload }: Parcel): BatchedTask {
       attempt: record.attempt,
       timeoutMs: held.options.timeoutMs,
       trace: held.options.trace,
+      ...(held.options.signature === undefined ? {} : { signed: signedHead(held) }),
       bytes: payload.length,
     },
     payload,
   };
+}
+
+/** What a node needs to check a signature, exactly as the submit had it. */
+function signedHead(held: HeldTask): BatchedTask["head"]["signed"] {
+  const requires = held.forward.find(([name]) => name === Header.requires)?.[1];
+  return held.options.signature && { ...held.options.signature, requires };
 }

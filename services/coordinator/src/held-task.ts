@@ -6,6 +6,7 @@
  */
 import type { ReadHeaders } from "@swarm-mesh/bus";
 import {
+  type BadHeader,
   Header,
   isBadHeader,
   isCapability,
@@ -158,13 +159,22 @@ function parseSubmit(delivery: Delivery, tokens: readonly string[]): ParsedTask 
   } as const;
   const problem = submitProblem(delivery, tokens, lane !== undefined);
   if (problem !== undefined) return { ...base, options: SUBMIT_OPTIONS_DEFAULT, problem };
-  const bad = badId ?? (isBadHeader(options) ? options : undefined);
+  const bad = badId ?? (isBadHeader(options) ? options : unnamed(options, wanted));
   return {
     ...base,
     capability,
     options: isBadHeader(options) ? SUBMIT_OPTIONS_DEFAULT : options,
     problem: bad && wireError("bad_header", `${bad.header}: ${bad.problem}`),
   };
+}
+
+/** What is signed is signed under an id, so whoever signs has to choose one. */
+function unnamed(
+  options: SubmitOptions,
+  wanted: string | BadHeader | undefined,
+): BadHeader | undefined {
+  if (options.signature === undefined || wanted !== undefined) return undefined;
+  return { header: Header.msgId, problem: "missing; a signed task is signed under its id" };
 }
 
 function laneOf(text: string): Lane | undefined {

@@ -31,6 +31,7 @@ export function addDeadCommands(program: Command, declare: Declare): void {
     .command("retry <task>")
     .description("submit a dead task again and print the new id")
     .option("--capability <name>", "when the dead letter does not tell it")
+    .option("--sign-with <seed file>", "sign it; a signature of before was for the old id")
     .addHelpText("after", RETRY_EXAMPLES);
   declare<DeadRetryFlags>(retry, async (call) => (await import("../dead.ts")).retryDead(call));
 }

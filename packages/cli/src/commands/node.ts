@@ -16,6 +16,7 @@ handed back after it. The second one ends the process at once; nothing is lost b
 Examples:
   $ swarmctl node run --id n1 --nkey .mesh/keys/n1.nk --handle wordcount="wc -w"
   $ swarmctl node run --id gpu1 --slots 2 --label gpu=a100 --handle thumb=module:./thumb.js
+  $ swarmctl node run --id n2 --handle deploy=./deploy.sh --trust signers --require-signed deploy
 `;
 const LIST_EXAMPLES = `
 Examples:
@@ -49,6 +50,12 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .option("--label <name=value>", "what it says of itself; repeatable", repeated)
     .option("--role <role>", "worker, hybrid or coordinator", "worker")
     .option("--drain-timeout <duration>", "how long running tasks may take at the end", "30s")
+    .option("--trust <file>", "file of trusted signers: a bad signature is refused")
+    .option(
+      "--require-signed <capability>",
+      "run only tasks of it that a trusted signer signed; * for all; repeatable",
+      repeated,
+    )
     .addOption(hidden("--stop-with-parent"))
     .addHelpText("after", RUN_EXAMPLES);
   declare<NodeRunFlags>(run, async (call) => (await import("../node-run.ts")).runNode(call));

@@ -11,6 +11,7 @@ Examples:
   $ swarmctl task submit echo '{"hello":"mesh"}' --wait
   $ swarmctl task submit wordcount @README.md --id readme-1 --lane high
   $ tar c src | swarmctl task submit build - --requires zone=eu --timeout 10m
+  $ swarmctl task submit deploy @release.json --sign-with ci.nk --expires 1h --wait
 `;
 const WAIT_EXAMPLES = `
 Ends with 0 when the task succeeded, with 1 when it failed, and with 5 when it did not end in time.
@@ -79,6 +80,11 @@ function addSubmit(task: Command, declare: Declare): void {
     .option("--prefer <node>", "node to use if it is able")
     .option("--strategy <strategy>", "how the node is chosen, default least_loaded")
     .option("--trace <traceparent>", "W3C trace context to carry along")
+    .option("--sign-with <seed file>", "sign it, for nodes that run only what trusted signers sign")
+    .option(
+      "--expires <duration>",
+      "how long the signature is valid, retries included; default 24h",
+    )
     .option("-w, --wait", "until it has ended, and print the result")
     .option("--wait-timeout <duration>", "how long to wait", "24h")
     .addHelpText("after", SUBMIT_EXAMPLES);
