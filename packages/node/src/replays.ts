@@ -1,7 +1,7 @@
 /** Which signed tasks this node has run: so that a message kept by someone cannot run it again. Pure. */
 
 /** Ids remembered, about 200 bytes each. At the limit those that expire are let go, then the oldest. */
-export const REPLAYS_MAX = 100_000;
+const REPLAYS_MAX = 100_000;
 /** How much is kept when the oldest are forgotten: it is not done for each task. */
 const FORGET_TO = 0.9;
 
