@@ -135,12 +135,13 @@ test("what was signed is run, by itself and in a batch", () => {
       if (batched === undefined) throw new Error("no batch");
       expect(trust().judge(batched)).toEqual({ ok: true, signer: "ci" });
     }),
-    { numRuns: 200 },
+    { numRuns: 100 },
   );
-});
+}, 60_000);
 
 test("whatever is changed of it is refused, with a reason that is counted", () => {
-  let refused = 0;
+  const judge = trust();
+  const counted = (): number => Object.values(judge.counts).reduce((sum, n) => sum + n, 0);
   fc.assert(
     fc.property(task, change, (one, how) => {
       const sent = { headers: signedHeaders(key, one), payload: one.payload };
@@ -149,19 +150,17 @@ test("whatever is changed of it is refused, with a reason that is counted", () =
       const dispatch = dispatchOf(arrived.headers, arrived.payload);
       // No task at all: `bad_request`, and the node counts it as malformed.
       if (dispatch === undefined) return;
-      const judge = trust();
-      const verdict = judge.judge(dispatch);
-      expect(verdict).toMatchObject({ ok: false, error: { retryable: false } });
-      expect(Object.values(judge.counts)).toContain(1);
-      refused++;
+      const before = counted();
+      expect(judge.judge(dispatch)).toMatchObject({ ok: false, error: { retryable: false } });
+      expect(counted()).toBe(before + 1);
       for (const batched of throughBatch(arrived.headers, arrived.payload)) {
-        expect(trust().judge(batched).ok).toBe(false);
+        expect(judge.judge(batched).ok).toBe(false);
       }
     }),
-    { numRuns: 3_000 },
+    { numRuns: Number(process.env["SIGNED_CHANGES"] ?? 500) },
   );
-  expect(refused).toBeGreaterThan(1_000);
-});
+  expect(counted()).toBeGreaterThan(200);
+}, 60_000);
 
 test("what another key signed is refused, whoever it says it is", () => {
   fc.assert(
