@@ -33,7 +33,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "packages/protocol": [],
   "packages/runtime": [],
   "packages/bus": ["protocol", "runtime"],
-  "packages/process": ["bus", "protocol", "runtime"],
+  "packages/metrics": ["runtime"],
+  "packages/process": ["bus", "metrics", "protocol", "runtime"],
   "packages/client": ["bus", "protocol", "runtime"],
   "packages/node": ["bus", "protocol", "runtime"],
   // Knows where a nats-server comes from and who may do what on it; nothing of tasks.
@@ -43,7 +44,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "packages/checker": ["protocol"],
   // `swarmctl dev` and `swarmctl service` run everything there is: decision 0012.
   "packages/cli": [
-    ...["bus", "checker", "client", "node", "process", "protocol", "runtime", "server"],
+    ...["bus", "checker", "client", "metrics", "node", "process", "protocol", "runtime", "server"],
     ...["coordinator", "health-monitor", "migrator", "registry"],
   ],
   "services/coordinator": SERVICE_ARROWS,
@@ -70,13 +71,23 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
   coordinator: {
     decisions: ["backlog", "demand", "fleet", "leadership", "lifecycle", "routing"],
     parts: [
-      ...["courier", "delivery-info", "dispatcher", "held-task", "lanes"],
-      ...["queries", "records", "settings", "settlement", "snapshot", "strays", "term", "vigil"],
+      ...["courier", "delivery-info", "dispatcher", "gauges", "held-task", "lanes", "meters"],
+      ...[
+        "queries",
+        "queue",
+        "records",
+        "settings",
+        "settlement",
+        "snapshot",
+        "strays",
+        "term",
+        "vigil",
+      ],
     ],
   },
-  "health-monitor": { decisions: ["inquiry", "liveness"], parts: ["events"] },
-  migrator: { decisions: ["migration"], parts: [] },
-  registry: { decisions: ["registration"], parts: ["records"] },
+  "health-monitor": { decisions: ["inquiry", "liveness"], parts: ["events", "meters"] },
+  migrator: { decisions: ["migration"], parts: ["meters"] },
+  registry: { decisions: ["registration"], parts: ["meters", "records"] },
 };
 
 /** Types that a decision module may name beyond the protocol's. Nothing of them exists at run time. */

@@ -12,9 +12,11 @@ import {
   type NodeLease,
   type NodeRecord,
 } from "@swarm-mesh/protocol";
+import { Meters } from "@swarm-mesh/runtime";
 import { Config } from "../../services/coordinator/src/config.ts";
 import { Fleet } from "../../services/coordinator/src/fleet.ts";
 import { decideLease, type LeaseEntry } from "../../services/coordinator/src/leadership.ts";
+import { CoordinatorMeters } from "../../services/coordinator/src/meters.ts";
 import { Term } from "../../services/coordinator/src/term.ts";
 import { termDeps } from "./library.ts";
 import { bytesOf } from "./mail.ts";
@@ -164,6 +166,7 @@ class Replica {
     const term = new Term({
       config: this.#config,
       deps: termDeps(host),
+      meters: new CoordinatorMeters(new Meters()),
       epoch,
       fleet: this.fleet,
       trusted: () => lease.trusted() && !ended.signal.aborted,

@@ -13,9 +13,10 @@ import {
   nodeLeaseKey,
   type Registration,
 } from "@swarm-mesh/protocol";
-import { backoffMs, LOOP_BACKOFF, REQUEST_BACKOFF, silentLog } from "@swarm-mesh/runtime";
+import { backoffMs, LOOP_BACKOFF, Meters, REQUEST_BACKOFF, silentLog } from "@swarm-mesh/runtime";
 import { Agents } from "../../packages/node/src/agents.ts";
 import { JoinRefusedError, MeshView, register } from "../../packages/node/src/join.ts";
+import { NodeMeters } from "../../packages/node/src/meters.ts";
 import { Runner } from "../../packages/node/src/runner.ts";
 import type { Life as RunnerLife } from "../../packages/node/src/runner-deps.ts";
 import { handlerOf } from "./handler.ts";
@@ -107,6 +108,11 @@ class NodeProcess {
       clock,
       random,
       log: silentLog,
+      meters: new NodeMeters(new Meters(), {
+        id: plan.id,
+        agents: this.agents,
+        active: () => this.#life !== undefined,
+      }),
     });
     this.view = new MeshView(plan.id, requester.asRequester);
     this.registration = registrationOf(plan, this.agents);

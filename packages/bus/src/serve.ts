@@ -10,7 +10,7 @@ import {
   type WireError,
   wireError,
 } from "@swarm-mesh/protocol";
-import type { Log } from "@swarm-mesh/runtime";
+import type { Log, Meters } from "@swarm-mesh/runtime";
 import {
   ClosedConnectionError,
   ConnectionError,
@@ -114,6 +114,8 @@ export interface ServeOptions {
   readonly endpoints: readonly Endpoint[];
   /** Called once the subscriptions exist at the server. */
   readonly onListening?: () => void;
+  /** Where its requests are counted. */
+  readonly meters?: Meters;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -135,6 +137,7 @@ export async function serve(nc: NatsConnection, options: ServeOptions): Promise<
       },
     });
   }
+  if (options.meters !== undefined) meterRequests(service, options.meters);
   if (options.onListening !== undefined) {
     await nc.flush();
     options.onListening();
@@ -144,4 +147,19 @@ export async function serve(nc: NatsConnection, options: ServeOptions): Promise<
   options.signal.addEventListener("abort", stop, { once: true });
   const failure = await service.stopped;
   if (failure instanceof Error && !options.signal.aborted) throw failure;
+}
+
+/** `$SRV.STATS` counts requests already; the metric is the same number. */
+function meterRequests(service: Service, meters: Meters): void {
+  meters.counted(
+    {
+      name: "mesh_requests_total",
+      help: "Requests of the endpoints that service discovery shows, as $SRV.STATS counts them.",
+      labels: ["endpoint"],
+    },
+    async () => {
+      const { endpoints = [] } = await service.stats();
+      return endpoints.map(({ name, num_requests }) => ({ labels: [name], value: num_requests }));
+    },
+  );
 }

@@ -1,8 +1,10 @@
 /** `swarmctl node run`: a node as this process's whole work. */
 import { resolve } from "node:path";
+import { serveStatus } from "@swarm-mesh/metrics";
 import { MeshNode, parseHandlerFlag, type TrustOptions } from "@swarm-mesh/node";
 import { createLogger } from "@swarm-mesh/process";
 import { NODE_SLOTS_MAX, NodeRole } from "@swarm-mesh/protocol";
+import { Meters } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
 import { Exit, usageError } from "./exit.ts";
@@ -14,6 +16,7 @@ import {
   labelFlags,
   nodeIdArg,
 } from "./flags.ts";
+import type { Io } from "./io.ts";
 import { stopWithParent, tellParent } from "./parent.ts";
 import { type GlobalFlags, resolveTarget } from "./target.ts";
 import { version } from "./version.ts";
@@ -27,6 +30,7 @@ export interface NodeRunFlags {
   readonly drainTimeout: string;
   readonly trust?: string;
   readonly requireSigned?: readonly string[];
+  readonly metricsPort?: string;
   readonly stopWithParent?: boolean;
 }
 
@@ -39,13 +43,21 @@ export interface NodePlan {
   readonly role: NodeRole;
   readonly drainTimeoutMs: number;
   readonly trust: TrustOptions | undefined;
+  /** 0: none. */
+  readonly metricsPort: number;
 }
 
 /** Runs a node until it is told to drain, or ends by itself. */
 export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
-  const plan = nodePlan(call.flags);
+  const plan = nodePlan(call.flags, call.io.env);
   if (call.flags.stopWithParent === true) stopWithParent();
-  const node = await openNode(plan, call);
+  const meters = new Meters();
+  const node = await openNode(plan, call, meters);
+  if (plan.metricsPort > 0) {
+    const host = call.io.env["MESH_HTTP_HOST"] || "127.0.0.1";
+    const ready = (): boolean => node.phase === "active";
+    await serveStatus({ port: plan.metricsPort, host, meters, ready });
+  }
   const signals = drainOnSignals(node, plan.drainTimeoutMs);
   try {
     await node.start();
@@ -61,7 +73,7 @@ export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
 }
 
 /** Reads the flags. Throws a usage error. */
-export function nodePlan(flags: NodeRunFlags): NodePlan {
+export function nodePlan(flags: NodeRunFlags, env: Io["env"] = {}): NodePlan {
   const handles = handleFlags(flags.handle ?? []);
   if (handles.length === 0) {
     throw usageError('a node needs something to do: --handle wordcount="wc -w"');
@@ -74,6 +86,10 @@ export function nodePlan(flags: NodeRunFlags): NodePlan {
     role: choiceFlag("--role", flags.role, NodeRole.options),
     drainTimeoutMs: durationFlag("--drain-timeout", flags.drainTimeout),
     trust: trustPlan(flags),
+    metricsPort: countFlag("--metrics-port", flags.metricsPort ?? (env["MESH_HTTP_PORT"] || "0"), {
+      min: 0,
+      max: 65_535,
+    }),
   };
 }
 
@@ -83,7 +99,7 @@ function trustPlan({ trust, requireSigned }: NodeRunFlags): TrustOptions | undef
   throw usageError("--require-signed needs to know whose signatures count: --trust FILE");
 }
 
-async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode> {
+async function openNode(plan: NodePlan, { globals, io }: Call, meters: Meters): Promise<MeshNode> {
   const target = resolveTarget(asNode(globals, plan.id), io, plan.id);
   const level = io.env["MESH_LOG_LEVEL"] || "info";
   const node = new MeshNode({
@@ -95,7 +111,8 @@ async function openNode(plan: NodePlan, { globals, io }: Call): Promise<MeshNode
     role: plan.role,
     version: version(),
     trust: plan.trust && { ...plan.trust, signers: resolve(io.cwd, plan.trust.signers) },
-    log: createLogger("node", plan.id, level),
+    log: createLogger({ service: "node", instance: plan.id, level, meters }),
+    meters,
   });
   for (const flag of plan.handles) {
     const { capability, handler } = parseHandlerFlag(flag);

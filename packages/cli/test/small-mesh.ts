@@ -24,7 +24,7 @@ export class SmallMesh {
 
   /** Registry, coordinator and node n1, which can echo, fail and wait. */
   static async start(parts: Parts): Promise<SmallMesh> {
-    const log = createLogger("test", "test", "silent");
+    const log = createLogger({ service: "test", instance: "test", level: "silent" });
     for (const service of ["registry", "coordinator"] as const) {
       const ready = latch<void>();
       const deps = { ...parts.deps, log, ready: () => ready.resolve() };

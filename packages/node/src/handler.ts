@@ -99,6 +99,13 @@ export type HandlerFunction<Input = unknown, Output = unknown> = (
   context: TaskContext,
 ) => Output | Promise<Output>;
 
+/** Is it a handler, and not its options? */
+export function isHandler(
+  value: HandleOptions | TaskHandler | HandlerFunction,
+): value is TaskHandler | HandlerFunction {
+  return typeof value === "function" || "run" in value;
+}
+
 /** What a handler that holds resources is opened with. */
 export interface HandlerScope {
   /** Most tasks it is given at once. */

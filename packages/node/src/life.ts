@@ -36,6 +36,7 @@ import {
 import type { Msg, NatsConnection, Subscription } from "nats";
 import type { Agents } from "./agents.ts";
 import type { MeshView } from "./join.ts";
+import type { NodeMeters } from "./meters.ts";
 import type { Runner } from "./runner.ts";
 import type { Life as RunnerLife } from "./runner-deps.ts";
 
@@ -46,6 +47,7 @@ export interface LifeDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: NodeMeters;
   readonly agents: Agents;
   readonly runner: Runner;
   readonly view: MeshView;
@@ -188,7 +190,7 @@ export class Life implements RunnerLife {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#deps;
+    const { clock, log, meters } = this.#deps;
     let waitMs = this.lease.renewEveryMs;
     for (let renewals = 1; !signal.aborted; renewals++) {
       await this.#sleep(waitMs, signal);
@@ -197,6 +199,7 @@ export class Life implements RunnerLife {
       this.#measure();
       const startedAtMs = clock.elapsed();
       const result = await this.lease.renew();
+      meters.renewals.of(result).inc();
       if (result === "lost") return this.#close("lease_lost");
       if (result === "unknown") log.warn({}, "lease renewal not answered");
       else this.#lag.reset();

@@ -1,6 +1,6 @@
 /** How a node is set up. */
 import type { Registration } from "@swarm-mesh/protocol";
-import type { Clock, Log, Random } from "@swarm-mesh/runtime";
+import type { Clock, Log, Meters, Random } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
 import type { AgentOptions } from "./agents.ts";
 import type { TrustOptions } from "./trust.ts";
@@ -30,6 +30,8 @@ export interface MeshNodeOptions {
   /** Whose tasks it runs. Without it: everybody's who may submit, and signatures are not looked at. */
   readonly trust?: TrustOptions | undefined;
   readonly log?: Log;
+  /** Where the node counts, to be served by the metrics package. One for each node. */
+  readonly meters?: Meters;
   readonly clock?: Clock;
   readonly random?: Random;
 }

@@ -25,6 +25,7 @@ import {
   LOOP_BACKOFF,
   type Log,
   latch,
+  Meters,
   type Random,
   silentLog,
   systemClock,
@@ -38,11 +39,13 @@ import {
   functionHandler,
   type HandleOptions,
   type HandlerFunction,
+  isHandler,
   type TaskContext,
   type TaskHandler,
 } from "./handler.ts";
 import { JoinRefusedError, MeshView, register } from "./join.ts";
 import { Life } from "./life.ts";
+import { NodeMeters } from "./meters.ts";
 import type { DrainOptions, MeshNodeOptions, NodePhase } from "./node-options.ts";
 import { openTrust, registrationOf } from "./registering.ts";
 import { Runner } from "./runner.ts";
@@ -77,6 +80,7 @@ export class MeshNode {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #agents: Agents;
+  readonly #meters: NodeMeters;
   readonly #stop = new AbortController();
   readonly #ready: Latch<void> = latch();
   readonly #closed: Latch<Error | undefined> = latch();
@@ -98,7 +102,10 @@ export class MeshNode {
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom;
     const main = { name: "main", slots: options.slots ?? availableParallelism() };
-    this.#agents = new Agents(options.agents ?? [main]);
+    const agents = new Agents(options.agents ?? [main]);
+    this.#agents = agents;
+    const active = (): boolean => this.#phase === "active";
+    this.#meters = new NodeMeters(options.meters ?? new Meters(), { id: id.value, agents, active });
     this.#ready.promise.catch(() => undefined);
   }
 
@@ -249,7 +256,9 @@ export class MeshNode {
       clock: this.#clock,
       random: this.#random,
       log: this.#log,
+      meters: this.#meters,
     });
+    this.#meters.connected(nc, runner);
     return { nc, requester, runner, view: new MeshView(id, requester), registration };
   }
 
@@ -268,7 +277,8 @@ export class MeshNode {
 
   async #liveOnce(session: Session, signal: AbortSignal) {
     const { nc, requester, runner, view, registration } = session;
-    const shared = { requester, clock: this.#clock, random: this.#random, log: this.#log };
+    const [clock, random, log, meters] = [this.#clock, this.#random, this.#log, this.#meters];
+    const shared = { requester, clock, random, log, meters };
     const welcome = await register({
       ...shared,
       nodeId: this.id,
@@ -294,6 +304,7 @@ export class MeshNode {
   #onReady(life: Life): void {
     if (this.#phase === "joining") this.#phase = "active";
     this.#log.info({ nodeId: this.id, incarnation: life.incarnation }, "node joined");
+    this.#meters.lives.inc();
     this.#ready.resolve();
   }
 
@@ -375,12 +386,6 @@ export class MeshNode {
     this.#ready.reject(this.#failure ?? new Error("the node was stopped"));
     this.#closed.resolve(this.#failure);
   }
-}
-
-function isHandler(
-  value: HandleOptions | TaskHandler | HandlerFunction,
-): value is TaskHandler | HandlerFunction {
-  return typeof value === "function" || "run" in value;
 }
 
 function errorOf(failure: unknown): Error {

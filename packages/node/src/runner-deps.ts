@@ -2,6 +2,7 @@
 import type { Requester } from "@swarm-mesh/bus";
 import type { Clock, Log, Random } from "@swarm-mesh/runtime";
 import type { Agents } from "./agents.ts";
+import type { NodeMeters } from "./meters.ts";
 import type { Trust } from "./trust.ts";
 
 /** The life of the node in which tasks may run. */
@@ -25,6 +26,7 @@ export interface RunnerDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: NodeMeters;
 }
 
 /** What the runner has done since the process started. */

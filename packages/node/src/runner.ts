@@ -302,6 +302,7 @@ export class Runner {
   }
 
   #report(run: TaskRun, end: ReturnType<typeof decideOutcome>): void {
+    run.conclude(end?.ok === true ? "succeeded" : (run.abortCode ?? "failed"));
     this.#forget(run);
     if (end === undefined) return;
     const progress = run.takeProgress();
@@ -321,6 +322,7 @@ export class Runner {
   #abandon(run: TaskRun, code: AbortCode, message: string, graceMs: number): void {
     respond(run.question, RUNNING);
     run.question = undefined;
+    run.conclude(code);
     this.#forget(run);
     run.abort(code, message, graceMs);
   }

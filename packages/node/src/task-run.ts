@@ -12,6 +12,7 @@ import type { Msg } from "nats";
 import type { Executor } from "./agents.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { type AbortCode, AbortedError, type TaskContext } from "./handler.ts";
+import type { NodeMeters, TryResult } from "./meters.ts";
 import { Saver, taskOver } from "./saver.ts";
 
 /** A report of progress beyond it is dropped with a warning. */
@@ -23,6 +24,7 @@ export interface TaskRunDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: NodeMeters;
 }
 
 export class TaskRun implements TaskContext {
@@ -99,8 +101,16 @@ export class TaskRun implements TaskContext {
     }
   }
 
-  checkpoint(state: unknown): Promise<void> {
-    return this.reported ? Promise.reject(taskOver()) : this.#openSaver().save(state);
+  async checkpoint(state: unknown): Promise<void> {
+    if (this.reported) throw taskOver();
+    const { checkpoints } = this.#deps.meters;
+    try {
+      await this.#openSaver().save(state);
+      checkpoints.of("saved").inc();
+    } catch (error) {
+      checkpoints.of("failed").inc();
+      throw error;
+    }
   }
 
   /** The progress not sent yet, as JSON; the next call has none until more is reported. */
@@ -116,6 +126,12 @@ export class TaskRun implements TaskContext {
     if (this.#controller.signal.aborted) return;
     this.giveUpAtMs = this.#deps.clock.elapsed() + graceMs;
     this.#controller.abort(new AbortedError(code, message, graceMs));
+  }
+
+  /** Counts the end of the try. To be called once. */
+  conclude(result: TryResult): void {
+    const { clock, meters } = this.#deps;
+    meters.ended(this.capability, result, clock.elapsed() - this.startedAtMs);
   }
 
   /** Nothing this try still does counts: no outcome, no progress, no checkpoint. */

@@ -25,8 +25,10 @@ export const ProcessConfig = z.strictObject({
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   /** Copies of every stream and bucket: 1 on one server, 3 or 5 on a cluster of that size. */
   replicas: z.coerce.number().int().min(1).max(5).default(1),
-  /** Port on 127.0.0.1 for `/healthz` and `/readyz`; 0: none. */
+  /** Port for `/healthz`, `/readyz` and `/metrics`; 0: none. */
   httpPort: z.coerce.number().int().min(0).max(65_535).default(0),
+  /** Address that {@link httpPort} is opened on. Anything but 127.0.0.1 is for a network of its own. */
+  httpHost: z.string().min(1).default("127.0.0.1"),
   /** Name of this replica in logs and leases. Default: service, host and pid. */
   instance: z
     .string()

@@ -8,15 +8,19 @@ import { hostname } from "node:os";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import {
   ensureStores,
+  meterIdentity,
+  meterLink,
   openConnection,
   openManager,
   Requester,
   StoreMismatchError,
 } from "@swarm-mesh/bus";
+import { serveStatus } from "@swarm-mesh/metrics";
 import {
   aborted,
   type Clock,
   type Loop,
+  Meters,
   type Random,
   systemClock,
   systemRandom,
@@ -25,7 +29,6 @@ import {
 import type { NatsConnection } from "nats";
 import type { z } from "zod";
 import { ConfigError, loadConfig, type ProcessConfig } from "./config.ts";
-import { serveHealth } from "./health.ts";
 import { createLogger, type Logger } from "./logger.ts";
 import { readSeed } from "./seed.ts";
 
@@ -37,6 +40,8 @@ export interface ServiceDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** What this process counts; served on `/metrics`. */
+  readonly meters: Meters;
   /** This replica's name. */
   readonly instance: string;
   /** To be called once the service's subscriptions exist at the server. */
@@ -81,7 +86,9 @@ async function startService<S extends z.ZodObject>(
   const config = loadConfig(definition.config, { env: process.env, file });
   const base = config as z.infer<S> & ProcessConfig;
   const instance = base.instance ?? `${definition.name}-${shortHost()}-${process.pid}`;
-  const log = createLogger(definition.name, instance, base.logLevel);
+  const meters = new Meters();
+  const { name: service } = definition;
+  const log = createLogger({ service, instance, level: base.logLevel, meters });
   const connecting = openConnection({
     servers: base.natsUrl.split(","),
     seed: base.natsNkey === undefined ? undefined : readSeed(base.natsNkey),
@@ -96,7 +103,10 @@ async function startService<S extends z.ZodObject>(
     const manager = await openManager(nc);
     await ensureStores(nc, manager, base.replicas);
     const requester = new Requester(nc, { inboxPrefix: `_INBOX_${definition.name}` });
+    const isUp = meterLink(meters, nc);
     let ready = false;
+    const isReady = (): boolean => ready && isUp();
+    meterIdentity(meters, { service, instance, ready: isReady });
     const deps: ServiceDeps = {
       nc,
       requester,
@@ -104,6 +114,7 @@ async function startService<S extends z.ZodObject>(
       clock: systemClock,
       random: systemRandom,
       log,
+      meters,
       instance,
       ready: () => {
         ready = true;
@@ -116,8 +127,8 @@ async function startService<S extends z.ZodObject>(
       (signal) => endWithConnection(nc, signal),
     ];
     if (base.httpPort > 0) {
-      const isReady = (): boolean => ready && !nc.isClosed();
-      loops.push((signal) => serveHealth({ port: base.httpPort, ready: isReady, signal }));
+      const { httpPort: port, httpHost: host } = base;
+      loops.push((signal) => serveStatus({ port, host, ready: isReady, meters, signal }));
     }
     await together(stop, loops);
     log.info({}, "service stopped");

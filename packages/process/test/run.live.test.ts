@@ -40,7 +40,8 @@ test("says when it is ready, and ends with 0 when asked to", async ({ server }) 
     return response.status;
   };
   await vi.waitFor(() => look("/healthz"), 5_000);
-  expect(await Promise.all(["/healthz", "/readyz", "/other"].map(look))).toEqual([200, 503, 404]);
+  const paths = ["/healthz", "/readyz", "/metrics", "/other"];
+  expect(await Promise.all(paths.map(look))).toEqual([200, 503, 200, 404]);
   release.resolve();
   await vi.waitFor(async () => expect(await look("/readyz")).toBe(200));
   process.emit("SIGTERM");

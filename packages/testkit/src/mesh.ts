@@ -20,6 +20,8 @@ export interface MeshOptions {
   readonly handles?: readonly string[];
   /** Added to the environment of every process. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Ports for `/metrics`: this one for the first process, the following ones for the others. */
+  readonly metricsPort?: number;
   /** With the keys and the store of an earlier mesh, which it goes on with; default an empty one. */
   readonly dir?: string;
 }
@@ -293,11 +295,11 @@ export class Mesh {
 }
 
 function devArgs(dir: string, options: MeshOptions): string[] {
-  const { nodes = 2, slots = 4, replicas = 1, handles = [] } = options;
+  const { nodes = 2, slots = 4, replicas = 1, handles = [], metricsPort = 0 } = options;
   return [
     ...["dev", ...(options.dir === undefined ? [] : ["--keep"])],
     ...["--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
-    ...["--replicas", String(replicas)],
+    ...["--replicas", String(replicas), "--metrics-port", String(metricsPort)],
     ...handles.flatMap((handle) => ["--handle", handle]),
   ];
 }

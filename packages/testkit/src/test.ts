@@ -3,6 +3,7 @@ import { ensureStores, openConnection, openManager, Requester } from "@swarm-mes
 import {
   type Clock,
   type Log,
+  Meters,
   type Random,
   silentLog,
   systemClock,
@@ -21,6 +22,7 @@ export interface Deps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: Meters;
   readonly instance: string;
   readonly ready: () => void;
 }
@@ -70,6 +72,10 @@ export const test = base.extend<Fixtures>({
       clock: systemClock,
       random: systemRandom,
       log: silentLog,
+      // Another one each time it is asked for: several services may run in one test.
+      get meters() {
+        return new Meters();
+      },
       instance: "test-1",
       ready: () => undefined,
     });

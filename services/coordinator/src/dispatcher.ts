@@ -22,6 +22,7 @@ import type { Courier } from "./courier.ts";
 import type { Fleet, Slot } from "./fleet.ts";
 import type { HeldTask } from "./held-task.ts";
 import { adopted, decideMessage, moved, started } from "./lifecycle.ts";
+import type { CoordinatorMeters } from "./meters.ts";
 import type { Records } from "./records.ts";
 import { choose, type Wish } from "./routing.ts";
 
@@ -32,6 +33,7 @@ export interface DispatcherOptions {
   readonly config: Config;
   readonly clock: Clock;
   readonly log: Log;
+  readonly meters: CoordinatorMeters;
   readonly courier: Courier;
   readonly records: Records;
   readonly fleet: Fleet;
@@ -132,13 +134,14 @@ export class Dispatcher {
 
   /** Takes the current try from its node and gives the next one to another. Inside `exclusive`. */
   async move(held: HeldTask, reason: MoveReason): Promise<void> {
-    const { records, epoch, log } = this.#options;
+    const { records, epoch, log, meters } = this.#options;
     const record = held.record;
     // A task that was cancelled while someone asked for this stays where it is.
     if (record?.status !== "running" || held.gone) return;
     this.#releaseSlot(held);
     const left = moved(record, reason, { epoch, at: records.now() });
     log.info({ taskId: held.id, attempt: record.attempt, from: record.node, reason }, "task moved");
+    meters.moves.of(reason).inc();
     if (left.kind === "final") {
       if (!(await records.write(held, left.record))) return this.examine(held);
       await records.bury(held, left.record);
@@ -199,7 +202,8 @@ export class Dispatcher {
 
   /** Writes the record of the next try, then sends it. */
   async #begin(held: HeldTask, slot: Slot): Promise<void> {
-    const { records, fleet, epoch } = this.#options;
+    const { records, fleet, epoch, clock, meters } = this.#options;
+    const chosenAtMs = clock.elapsed();
     if (held.gone) {
       fleet.release(slot);
       return;
@@ -226,9 +230,11 @@ export class Dispatcher {
     held.phase = "running";
     held.orphanSinceMs = undefined;
     held.accepted = false;
+    held.startedAtMs = clock.elapsed();
     const asks = this.#options.fleet.record(slot.node)?.batches !== true;
     if (asks || held.payload === undefined || next.attempt > 1) await this.#send(held, asks);
     else this.#sendNow(held, next, { payload: held.payload, saved: undefined, asks });
+    meters.dispatch.observeMs(held.sentAtMs - chosenAtMs);
   }
 
   /** Sends the current try; `asks`: and wants an answer. */
@@ -299,6 +305,7 @@ export class Dispatcher {
     const refusal = decode(Refusal, reply.message.data);
     const code = refusal.ok ? refusal.value.error.code : "no answer it could read";
     this.#options.log.warn({ taskId: held.id, node, code }, "node refused a task");
+    this.#options.meters.refusedByNodes.inc();
     away("refused");
   }
 
@@ -312,6 +319,7 @@ export class Dispatcher {
       return;
     }
     if (!(await records.write(held, adopted(record, epoch)))) return this.examine(held);
+    this.#options.meters.offered(held.capability);
     held.slot = fleet.occupy(record.node, record.incarnation ?? 0, held.capability);
     held.phase = "running";
     await this.question(held);

@@ -81,6 +81,20 @@ export class Fleet {
     return this.#version;
   }
 
+  /** Slots of all routable nodes, and how many of them are used. */
+  slots(): { readonly all: number; readonly used: number } {
+    let all = 0;
+    let used = 0;
+    for (const node of this.#nodes.values()) {
+      if (!node.seated) continue;
+      for (const seat of node.seats) {
+        all += seat.slots;
+        used += seat.used;
+      }
+    }
+    return { all, used };
+  }
+
   record(nodeId: string): NodeRecord | undefined {
     return this.#nodes.get(nodeId)?.record;
   }

@@ -60,6 +60,8 @@ export class HeldTask implements Waiting, Submission {
   /** The try a message of the retry lane is to become. */
   readonly retryAttempt: number | undefined;
   readonly payloadBytes: number;
+  /** When its message was stored, by the server's wall clock. */
+  readonly storedAtMs: number;
   ack: string;
   payload: Uint8Array | undefined;
 
@@ -75,6 +77,8 @@ export class HeldTask implements Waiting, Submission {
   renewedAtMs: number;
   /** When the current try was sent, on the monotonic clock. */
   sentAtMs = 0;
+  /** When this leader began the current try, on the monotonic clock; `undefined`: another one did. */
+  startedAtMs: number | undefined;
   /** Since when its node has been gone; `undefined` while it is there. */
   orphanSinceMs: number | undefined;
   /** Reported by the node and not yet written. */
@@ -91,6 +95,7 @@ export class HeldTask implements Waiting, Submission {
     this.retryAttempt = parsed.retryAttempt;
     this.stream = delivery.stream;
     this.seq = delivery.seq;
+    this.storedAtMs = delivery.storedAtMs;
     this.ack = delivery.ack;
     this.payload = delivery.payload;
     this.payloadBytes = delivery.payload.length;

@@ -46,6 +46,8 @@ interface Lane {
   readonly subscription: Subscription;
   outstanding: number;
   waiting: number;
+  /** The last message that came, by its place in the stream. */
+  delivered: number;
   pulledAtMs: number;
   /** Messages that were in the old leader's hands and have not come yet. */
   unsettled: number;
@@ -81,6 +83,12 @@ export class Lanes {
     let sum = 0;
     for (const lanes of this.#lanes.values()) for (const lane of lanes) sum += lane.unsettled;
     return sum;
+  }
+
+  /** The last message of a lane that came, by its place in the stream; 0: none yet. */
+  delivered(capability: string, precedence: Precedence): number {
+    const lane = this.#lanes.get(capability)?.find((one) => one.precedence === precedence);
+    return lane?.delivered ?? 0;
   }
 
   /** Has the capability's consumers, so that it can be pulled from? */
@@ -212,6 +220,7 @@ export class Lanes {
       subscription,
       outstanding: 0,
       waiting: 0,
+      delivered: 0,
       pulledAtMs: 0,
       unsettled,
     };
@@ -226,6 +235,7 @@ export class Lanes {
     const info = readAckSubject(message.reply ?? "");
     lane.outstanding = Math.max(0, lane.outstanding - 1);
     lane.waiting = info.pending;
+    if (info.seq > lane.delivered) lane.delivered = info.seq;
     const examine = lane.unsettled > 0 || lane.precedence === "retry" || info.deliveries > 1;
     this.#options.onDelivery({
       subject: message.subject,

@@ -32,6 +32,7 @@ import {
 import { headers, type MsgHdrs, type NatsConnection } from "nats";
 import type { HeldTask } from "./held-task.ts";
 import { nodesThatRan } from "./lifecycle.ts";
+import type { CoordinatorMeters } from "./meters.ts";
 
 /**
  * This term is over: nothing more may be done in its name. Not a failure; who asked for something
@@ -60,11 +61,14 @@ export interface RecordsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: CoordinatorMeters;
   readonly epoch: number;
   readonly signal: AbortSignal;
   /** May this term still act? */
   readonly trusted: () => boolean;
 }
+
+type StoredOnce = Extract<Stored, { readonly kind: "stored" }>;
 
 /** A record with the revision to write it by. */
 export interface StoredRecord {
@@ -110,16 +114,18 @@ export class Records {
       const stored = await this.#options.requester.stored(subject, bytes, {
         headers: expecting(held.revision),
       });
-      if (stored.kind === "stored") return keep(held, next, stored.revision);
+      if (stored.kind === "stored") return this.#keep(held, next, stored.revision);
       if (stored.kind === "refused") throw new StoreRefusedError(stored.message);
       if (stored.kind === "conflict") {
+        this.#options.meters.conflicts.inc();
         if (!doubtful) return false;
         // An earlier try of this very write may have been stored without a word.
         const there = await this.read(held.id);
         const ours = there.record !== undefined && encode(there.record) === value;
-        return ours ? keep(held, next, there.revision) : false;
+        return ours ? this.#keep(held, next, there.revision) : false;
       }
       doubtful = true;
+      this.#options.meters.writesAgain.inc();
       await this.#pause(failures);
     }
   }
@@ -174,7 +180,8 @@ export class Records {
     h.set(Header.submittedAt, record.submittedAt);
     h.set(Header.error, headerText(encode(record.error)));
     h.set(Header.tries, headerText(encode(record.tries)));
-    await this.#store(deadSubject(held.id), payload, h);
+    const { duplicate } = await this.#store(deadSubject(held.id), payload, h);
+    if (!duplicate) this.#options.meters.deadLetters.inc();
   }
 
   /** The task's body: what is still here, or what the stream has; `undefined` when it is gone. */
@@ -202,11 +209,11 @@ export class Records {
     return tries.sort((a, b) => b.attempt - a.attempt)[0]?.value;
   }
 
-  async #store(subject: string, payload: Uint8Array, h: MsgHdrs): Promise<void> {
+  async #store(subject: string, payload: Uint8Array, h: MsgHdrs): Promise<StoredOnce> {
     for (let failures = 1; ; failures++) {
       this.#mayAct();
       const stored: Stored = await this.#options.requester.stored(subject, payload, { headers: h });
-      if (stored.kind === "stored") return;
+      if (stored.kind === "stored") return stored;
       if (stored.kind === "refused" || stored.kind === "conflict") {
         throw new StoreRefusedError(stored.kind === "refused" ? stored.message : "conflict");
       }
@@ -233,6 +240,28 @@ export class Records {
     this.#mayAct();
   }
 
+  #keep(held: HeldTask, record: TaskRecord, revision: number): true {
+    this.#count(held, record);
+    held.record = record;
+    held.revision = revision;
+    return true;
+  }
+
+  /** Every change of a task is a write of its record, so here all of them are counted, each once. */
+  #count(held: HeldTask, next: TaskRecord): void {
+    const { clock, meters } = this.#options;
+    const before = held.record;
+    if (next.status === "running") {
+      if (before?.status === "running" && before.attempt === next.attempt) return;
+      meters.offered(held.capability).started.inc();
+      if (next.attempt === 1) meters.wait.of(held.lane).observeMs(clock.now() - held.storedAtMs);
+    } else if (next.status !== "retrying") {
+      meters.of(held.capability)[next.status].inc();
+    } else if (next.tries.length > (before?.tries.length ?? 0)) {
+      meters.of(held.capability).retried.inc();
+    }
+  }
+
   #mayAct(): void {
     if (!this.#options.trusted()) throw new TermOverError();
   }
@@ -245,12 +274,6 @@ export async function readRecord(bucket: Bucket, taskId: string): Promise<Stored
   if (entry.value === undefined) return { record: undefined, revision: entry.revision };
   const decoded = decode(TaskRecord, entry.value);
   return { record: decoded.ok ? decoded.value : undefined, revision: entry.revision };
-}
-
-function keep(held: HeldTask, record: TaskRecord, revision: number): true {
-  held.record = record;
-  held.revision = revision;
-  return true;
 }
 
 /** Longest text put into one header of a dead letter. */

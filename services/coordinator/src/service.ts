@@ -12,6 +12,7 @@ import {
   BucketView,
   Lease,
   type LeaseOptions,
+  leaseRenewals,
   listen,
   serve,
   watchLink,
@@ -35,12 +36,14 @@ import {
   TASKS_BUCKET,
   VERSION,
 } from "@swarm-mesh/protocol";
-import { isoTime, ticks, together, Wakeup } from "@swarm-mesh/runtime";
+import { type Counter, type Family, isoTime, ticks, together, Wakeup } from "@swarm-mesh/runtime";
 import { headers } from "nats";
 import { z } from "zod";
 import { Config } from "./config.ts";
 import { Fleet } from "./fleet.ts";
+import { addGauges } from "./gauges.ts";
 import { decideLease } from "./leadership.ts";
+import { CoordinatorMeters } from "./meters.ts";
 import { getTask, listTasks } from "./queries.ts";
 import { settingsFor } from "./settings.ts";
 import { Term } from "./term.ts";
@@ -83,6 +86,8 @@ class Replica {
   readonly #nodes: BucketView<NodeRecord>;
   readonly #settings: ReturnType<typeof settingsFor>;
   readonly #fleet: Fleet;
+  readonly #meters: CoordinatorMeters;
+  readonly #renewals: Family<Counter>;
   readonly #wakeup = new Wakeup();
   readonly #onFree: { listener: ((capabilities: readonly string[]) => void) | undefined } = {
     listener: undefined,
@@ -98,6 +103,15 @@ class Replica {
     this.#deps = deps;
     this.#leaseBucket = new Bucket(LEASES_BUCKET, deps.manager, deps.requester);
     this.#fleet = new Fleet((capabilities) => this.#onFree.listener?.(capabilities));
+    this.#meters = new CoordinatorMeters(deps.meters);
+    this.#renewals = leaseRenewals(deps.meters);
+    addGauges({
+      ...deps,
+      counted: this.#meters,
+      fleet: this.#fleet,
+      epoch: () => (this.#term === undefined ? undefined : this.#epoch),
+      holding: () => this.#term?.holding,
+    });
     this.#leases = new BucketView<NodeLease | "leader">({
       ...deps,
       bucket: LEASES_BUCKET,
@@ -140,6 +154,7 @@ class Replica {
         },
       ],
       log: this.#deps.log,
+      meters: this.#deps.meters,
       signal,
       onListening: () => this.#deps.ready(),
     });
@@ -192,6 +207,7 @@ class Replica {
   async #lead(lease: Lease, epoch: number, signal: AbortSignal): Promise<void> {
     const { log } = this.#deps;
     log.info({ epoch }, "leading");
+    this.#meters.terms.inc();
     this.#fleet.reset();
     const announced = this.#announce("elected", epoch);
     const ended = new AbortController();
@@ -199,6 +215,7 @@ class Replica {
     const term = new Term({
       config: this.#config,
       deps: this.#deps,
+      meters: this.#meters,
       epoch,
       fleet: this.#fleet,
       trusted: () => lease.trusted() && !either.aborted,
@@ -234,6 +251,7 @@ class Replica {
       }
       const trustEndsAtMs = clock.elapsed() + lease.remainingMs();
       const result = await lease.renew();
+      this.#renewals.of(result).inc();
       if (result === "lost") {
         log.warn({ epoch: this.#epoch }, "lease lost to another");
         return;

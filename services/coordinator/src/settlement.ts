@@ -33,6 +33,7 @@ import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { HeldTask, type TasksInHand } from "./held-task.ts";
 import { cancelled, decideOutcome, rejected, unstorable } from "./lifecycle.ts";
+import type { CoordinatorMeters, FencedReason } from "./meters.ts";
 import { type Records, TermOverError } from "./records.ts";
 
 export interface SettlementOptions {
@@ -40,6 +41,7 @@ export interface SettlementOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meters: CoordinatorMeters;
   readonly requester: Requester;
   readonly records: Records;
   readonly dispatcher: Dispatcher;
@@ -51,8 +53,6 @@ export interface SettlementOptions {
 
 export class Settlement {
   readonly #options: SettlementOptions;
-  /** Outcomes answered `stale` in this term. */
-  staleOutcomes = 0;
 
   constructor(options: SettlementOptions) {
     this.#options = options;
@@ -97,7 +97,6 @@ export class Settlement {
         ? await this.#judgeUnheld(taskId, node, outcome)
         : await this.#onTask(held, () => this.#settle(held, node, outcome));
     if (answer === "stale") {
-      this.staleOutcomes++;
       this.#options.log.info({ taskId, node, attempt: outcome.attempt }, "outcome was stale");
     }
     return answer;
@@ -173,7 +172,7 @@ export class Settlement {
     const held = this.#options.tasks.get(taskId);
     if (held === undefined) {
       this.#requireSettled();
-      return { answer: "stale" };
+      return { answer: this.#stale("moved_before") };
     }
     return this.#onTask(held, async () => {
       const { record } = held;
@@ -182,7 +181,7 @@ export class Settlement {
         record?.status === "running" &&
         record.node === request.from &&
         record.attempt === request.attempt;
-      if (!current) return { answer: "stale" };
+      if (!current) return { answer: this.#stale("moved_before") };
       await this.#options.dispatcher.move(held, request.reason);
       return { answer: "moved" };
     });
@@ -212,15 +211,21 @@ export class Settlement {
       const at = records.now();
       const dueAt = outcome.ok ? at : isoTime(dueAtMs);
       const decision = decideOutcome(record, { node, outcome, epoch, at, dueAt });
-      if (decision.kind === "stale") return "stale";
+      if (decision.kind === "stale") return this.#stale("other_try");
       if (decision.kind === "move") {
-        if (decision.reason === "refused") await dispatcher.refused(held, node, decision.reason);
-        else await dispatcher.move(held, decision.reason);
+        if (decision.reason === "refused") {
+          this.#options.meters.refusedByNodes.inc();
+          await dispatcher.refused(held, node, decision.reason);
+        } else await dispatcher.move(held, decision.reason);
         return "recorded";
       }
       if (!(await this.#writeOutcome(held, decision.record, node))) {
         await this.#readAgain(held);
         continue;
+      }
+      if (held.startedAtMs !== undefined) {
+        const { clock, meters } = this.#options;
+        meters.of(held.capability).run.observeMs(clock.elapsed() - held.startedAtMs);
       }
       const written = held.record ?? decision.record;
       if (written.status === "retrying") await records.postpone(held, written.attempt + 1, dueAtMs);
@@ -257,17 +262,18 @@ export class Settlement {
     outcome: Outcome,
   ): Promise<OutcomeAnswer["answer"]> {
     const { record } = await this.#options.records.read(taskId);
-    if (record === undefined) return "stale";
+    if (record === undefined) return this.#stale("no_record");
     const sameTry = record.node === node && record.attempt === outcome.attempt;
     if (isFinal(record.status)) {
       const same = outcome.ok ? record.status === "succeeded" : record.status === "failed";
-      return sameTry && same ? "recorded" : "stale";
+      return sameTry && same ? "recorded" : this.#stale("final");
     }
     if (record.status === "retrying") {
       const last = record.tries.at(-1);
-      return last?.node === node && last.attempt === outcome.attempt ? "recorded" : "stale";
+      const same = last?.node === node && last.attempt === outcome.attempt;
+      return same ? "recorded" : this.#stale("other_try");
     }
-    if (!sameTry) return "stale";
+    if (!sameTry) return this.#stale("other_try");
     throw new RefusedError(
       "not_leader",
       "the task has not come into this leader's hands yet",
@@ -333,6 +339,11 @@ export class Settlement {
       const next = cancelled(submission, record, { epoch, at: records.now() });
       if (await records.write(stand, next)) return next;
     }
+  }
+
+  #stale(reason: FencedReason): "stale" {
+    this.#options.meters.fenced(reason);
+    return "stale";
   }
 
   #requireSettled(): void {

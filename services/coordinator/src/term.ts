@@ -36,6 +36,8 @@ import { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
 import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
 import { Lanes } from "./lanes.ts";
+import type { CoordinatorMeters } from "./meters.ts";
+import type { Holding } from "./queue.ts";
 import { Records, TermOverError } from "./records.ts";
 import { Settlement } from "./settlement.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -44,7 +46,8 @@ import { Vigil } from "./vigil.ts";
 
 export interface TermOptions {
   readonly config: Config;
-  readonly deps: Omit<ServiceDeps, "ready">;
+  readonly deps: Omit<ServiceDeps, "ready" | "meters">;
+  readonly meters: CoordinatorMeters;
   readonly epoch: number;
   readonly fleet: Fleet;
   /** May this term still act? */
@@ -67,17 +70,19 @@ export class Term {
   readonly #strays: Strays;
   readonly #vigil: Vigil;
   readonly #snapshot: Snapshot;
+  readonly #beganAtMs: number;
   #tookOver = false;
   #examining = 0;
   #settled = false;
 
   constructor(options: TermOptions) {
     this.#options = options;
-    const { config, deps, epoch, fleet, trusted } = options;
+    this.#beganAtMs = options.deps.clock.elapsed();
+    const { config, deps, epoch, fleet, meters, trusted } = options;
     const signal = this.#ended.signal;
     // While the store is away every write in hand waits for this one signal: many listeners are no leak.
     setMaxListeners(0, signal);
-    this.#records = new Records({ ...deps, epoch, signal, trusted });
+    this.#records = new Records({ ...deps, meters, epoch, signal, trusted });
     this.#lanes = new Lanes({
       ...deps,
       inboxPrefix: "_INBOX_coordinator",
@@ -86,7 +91,7 @@ export class Term {
       onBug: (error) => this.#broken.reject(error),
     });
     this.#snapshot = new Snapshot({ instance: deps.instance, epoch }, fleet);
-    const shared = { ...deps, config, epoch, fleet, records: this.#records };
+    const shared = { ...deps, meters, config, epoch, fleet, records: this.#records };
     this.#dispatcher = new Dispatcher({
       ...shared,
       courier: new Courier({ ...deps, epoch }),
@@ -146,6 +151,11 @@ export class Term {
     }
   }
 
+  /** What it has in hand, to be counted. */
+  get holding(): Holding {
+    return { tasks: this.#tasks, delivered: (...lane) => this.#lanes.delivered(...lane) };
+  }
+
   /** The server says that the node's connection has closed. */
   onDisconnect(nodeId: string): void {
     if (!this.#ended.signal.aborted) this.#vigil.onDisconnect(nodeId);
@@ -169,7 +179,9 @@ export class Term {
     if (this.#settled || !this.#tookOver) return;
     if (this.#lanes.unsettled > 0 || this.#examining > 0) return;
     this.#settled = true;
-    this.#options.deps.log.info({ tasks: this.#tasks.size }, "settled");
+    const { deps, meters } = this.#options;
+    deps.log.info({ tasks: this.#tasks.size }, "settled");
+    meters.takeover.observeMs(deps.clock.elapsed() - this.#beganAtMs);
     this.#dispatcher.pump([...this.#options.fleet.capabilities()]);
     this.#replenishAll();
   }

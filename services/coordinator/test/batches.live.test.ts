@@ -7,7 +7,11 @@ import { coordinator } from "../src/service.ts";
 import { type Given, PlainNode, recordWhen, submit } from "./plain-node.ts";
 
 const config = Config.parse({ leaderLeaseTtlMs: 1000, sweepIntervalMs: 100, acceptTimeoutMs: 300 });
-const log = createLogger("coordinator", "test", process.env["LOG"] ?? "silent");
+const log = createLogger({
+  service: "coordinator",
+  instance: "test",
+  level: process.env["LOG"] ?? "silent",
+});
 
 const start = (deps: Deps) => (signal: AbortSignal) =>
   coordinator.run(config, { ...deps, log, instance: "c1" }, signal);

@@ -23,7 +23,11 @@ import { coordinator } from "../src/service.ts";
 import { PlainNode, recordWhen, submit } from "./plain-node.ts";
 
 const config = Config.parse({ leaderLeaseTtlMs: 1000, sweepIntervalMs: 100, acceptTimeoutMs: 300 });
-const log = createLogger("coordinator", "test", process.env["LOG"] ?? "silent");
+const log = createLogger({
+  service: "coordinator",
+  instance: "test",
+  level: process.env["LOG"] ?? "silent",
+});
 
 const start =
   (deps: Deps, instance = "c1", overrides: Partial<Config> = {}) =>

@@ -19,12 +19,15 @@ export class Inquiry {
   unansweredCount = 0;
   /** The life answered the last ping. */
   answered = false;
+  /** When the first reason to ask came. */
+  readonly openedAt: number;
   #raisedAt: number;
   #unansweredAt = Number.NEGATIVE_INFINITY;
   /** Since when nobody listens, over all pings in a row. */
   #nobodySince: number | undefined;
 
   constructor(now: number, nextAt: number) {
+    this.openedAt = now;
     this.#raisedAt = now;
     this.nextAt = nextAt;
   }

@@ -107,6 +107,18 @@ export class Liveness {
     this.#linkUpAt = now;
   }
 
+  /** Nodes that are being asked. */
+  get suspectCount(): number {
+    let count = 0;
+    for (const { inquiry } of this.#nodes.values()) if (inquiry !== undefined) count++;
+    return count;
+  }
+
+  /** Since when the node is being asked; `undefined`: it is not. */
+  suspectSince(id: string): number | undefined {
+    return this.#nodes.get(id)?.inquiry?.openedAt;
+  }
+
   /** The node's record changed, or is gone (`undefined`). A repeat changes nothing. */
   heardRecord(id: string, record: RecordSeen | undefined, now: number): void {
     const known = this.#nodes.get(id);

@@ -30,6 +30,7 @@ import { z } from "zod";
 import { Config } from "./config.ts";
 import { Events } from "./events.ts";
 import { type Brake, Liveness, type LivenessCommand } from "./liveness.ts";
+import { HealthMonitorMeters } from "./meters.ts";
 
 /** A life that ended this long before this replica started is told by it as well. */
 const TELL_AGAIN_MS = 60_000;
@@ -68,6 +69,7 @@ class HealthMonitor {
   readonly #wakeup = new Wakeup();
   readonly #liveness: Liveness;
   readonly #events: Events;
+  readonly #meters: HealthMonitorMeters;
   readonly #bucket: Bucket;
   readonly #nodes: BucketView<NodeRecord>;
   /** `null`: the lease of a leader, not of a node. */
@@ -82,6 +84,10 @@ class HealthMonitor {
     this.#deps = deps;
     this.#liveness = new Liveness(config, deps.clock.elapsed());
     this.#events = new Events(deps);
+    this.#meters = new HealthMonitorMeters(deps.meters, {
+      braking: () => this.#braking,
+      suspects: () => this.#liveness.suspectCount,
+    });
     this.#bucket = new Bucket(NODES_BUCKET, deps.manager, deps.requester);
     const onCurrent = (): void => this.#wakeup.ring();
     this.#nodes = new BucketView({
@@ -114,7 +120,7 @@ class HealthMonitor {
 
   /** Nothing to ask of it, but `$SRV` discovery shows that it is there. */
   #serve(signal: AbortSignal): Promise<void> {
-    const { instance, log, nc } = this.#deps;
+    const { instance, log, meters, nc } = this.#deps;
     return serve(nc, {
       name: "health-monitor",
       version: VERSION,
@@ -125,6 +131,7 @@ class HealthMonitor {
         this.#listening = true;
         this.#wakeup.ring();
       },
+      meters,
       log,
       signal,
     });
@@ -178,10 +185,14 @@ class HealthMonitor {
       timeoutMs: this.#config.pingTimeoutMs,
     }).catch(() => ({ kind: "timeout" as const })); // The connection is closed: nothing was learnt.
     const now = clock.elapsed();
-    if (answer.kind === "ok") this.#liveness.pingAnswered(serial, answer.value.incarnation, now);
-    else if (answer.kind === "no-responders" || answer.kind === "timeout") {
+    if (answer.kind === "ok") {
+      this.#meters.pings.of("answered").inc();
+      this.#liveness.pingAnswered(serial, answer.value.incarnation, now);
+    } else if (answer.kind === "no-responders" || answer.kind === "timeout") {
+      this.#meters.pings.of(answer.kind === "timeout" ? "timeout" : "no_responders").inc();
       this.#liveness.pingUnanswered(serial, answer.kind, now);
     } else {
+      this.#meters.pings.of("other_life").inc();
       this.#liveness.pingUnanswered(serial, "other-life", now);
     }
     this.#wakeup.ring();
@@ -205,6 +216,7 @@ class HealthMonitor {
     const { clock, log } = this.#deps;
     const entry = this.#nodes.entry(id);
     if (entry === undefined || entry.revision !== revision) return undefined;
+    const sinceMs = this.#liveness.suspectSince(id);
     const from = entry.value.state;
     const at = isoTime(clock.now());
     const record: NodeRecord = { ...entry.value, state: to, reason, updatedAt: at };
@@ -214,6 +226,10 @@ class HealthMonitor {
       return undefined;
     }
     log.info({ nodeId: id, incarnation: record.incarnation, from, to, reason }, "node judged");
+    this.#meters.verdicts.of(to).inc();
+    if (to === "FAILED" && sinceMs !== undefined) {
+      this.#meters.detection.observeMs(clock.elapsed() - sinceMs);
+    }
     this.#tell(KIND_OF[to], record, from, stored.revision);
     return stored.revision;
   }
@@ -265,6 +281,7 @@ class HealthMonitor {
     }
     const [role, id] = (event.value.client.name ?? "").split("/");
     if (role !== "node" || id === undefined || !isNodeId(id)) return;
+    this.#meters.disconnects.inc();
     this.#liveness.disconnected(id, this.#deps.clock.elapsed());
     this.#wakeup.ring();
   }

@@ -38,11 +38,13 @@ import {
   latch,
   REQUEST_BACKOFF,
   ticks,
+  timeOf,
   together,
 } from "@swarm-mesh/runtime";
 import { nanos } from "nats";
 import type { z } from "zod";
 import { Config } from "./config.ts";
+import { MigratorMeters } from "./meters.ts";
 import {
   afterRound,
   judgeReply,
@@ -85,11 +87,13 @@ class Migrator {
   readonly #deps: MigratorDeps;
   readonly #inHand = new Set<Promise<void>>();
   readonly #listening = latch<void>();
+  readonly #meters: MigratorMeters;
   #ready = false;
 
   constructor(config: Config, deps: MigratorDeps) {
     this.#config = config;
     this.#deps = deps;
+    this.#meters = new MigratorMeters(deps.meters, () => this.#inHand.size);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -99,7 +103,7 @@ class Migrator {
 
   /** Nothing to ask of it, but `$SRV` discovery shows that it is there. */
   #serve(signal: AbortSignal): Promise<void> {
-    const { instance, log, nc } = this.#deps;
+    const { instance, log, meters, nc } = this.#deps;
     return serve(nc, {
       name: "migrator",
       version: VERSION,
@@ -107,6 +111,7 @@ class Migrator {
       metadata: { instance },
       endpoints: [],
       onListening: () => this.#listening.resolve(),
+      meters,
       log,
       signal,
     });
@@ -170,12 +175,14 @@ class Migrator {
     const event = decode(NodeEvent, message.data);
     if (!event.ok) {
       log.warn({ subject: message.subject, problem: event.problem }, "event dropped");
+      this.#meters.events.of("dropped").inc();
       message.term(event.problem);
       return;
     }
     const reason = moveReasonOf(event.value);
     if (reason === undefined) {
       log.warn({ subject: message.subject, to: event.value.to }, "event dropped");
+      this.#meters.events.of("dropped").inc();
       message.term(`${event.value.to} ends no life`);
       return;
     }
@@ -184,6 +191,7 @@ class Migrator {
     const renewing = this.#renew(message, either);
     try {
       await this.#migrate(event.value, reason, signal);
+      this.#meters.events.of("settled").inc();
       message.ack();
     } catch (error) {
       const nodeId = event.value.node;
@@ -192,6 +200,7 @@ class Migrator {
       } else {
         log.error({ nodeId, err: error }, "event put off");
       }
+      this.#meters.events.of("put_off").inc();
       // On a stop another replica may have it at once.
       message.nak(signal.aborted ? 0 : this.#config.retryAfterMs);
     } finally {
@@ -226,6 +235,9 @@ class Migrator {
     const { movedCount: moved, staleCount: stale } = progress;
     const elapsedMs = Math.round(clock.elapsed() - startedAt);
     log.info({ nodeId: node, incarnation, reason, moved, stale, elapsedMs }, "node migrated");
+    if (event.to === "FAILED") {
+      this.#meters.failover.observeMs(clock.now() - timeOf(event.at));
+    }
   }
 
   /** Has every task moved, a bounded number at a time. */
@@ -239,7 +251,9 @@ class Migrator {
     const worker = async (): Promise<void> => {
       for (const { id, attempt } of waiting) {
         const request: MoveRequest = { ...move, attempt };
-        answers.push((await this.#ask(moveSubject(id), request, MoveAnswer, signal)).answer);
+        const { answer } = await this.#ask(moveSubject(id), request, MoveAnswer, signal);
+        this.#meters.moves.of(answer).inc();
+        answers.push(answer);
       }
     };
     const count = Math.min(this.#config.movesMax, tasks.length);

@@ -15,6 +15,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { assert, backoffMs, isoTime, type Log, REQUEST_BACKOFF, timeOf } from "@swarm-mesh/runtime";
 import { headers } from "nats";
+import type { RegistryMeters } from "./meters.ts";
 import { recordIn, type Stored } from "./registration.ts";
 
 /** What the registry works with. */
@@ -43,10 +44,12 @@ const KIND_OF: Partial<Record<NodeState, NodeEventKind>> = {
 
 export class Records {
   readonly #deps: RegistryDeps;
+  readonly #meters: RegistryMeters;
   readonly #bucket: Bucket;
 
-  constructor(deps: RegistryDeps) {
+  constructor(deps: RegistryDeps, meters: RegistryMeters) {
     this.#deps = deps;
+    this.#meters = meters;
     this.#bucket = new Bucket(NODES_BUCKET, deps.manager, deps.requester);
   }
 
@@ -79,6 +82,7 @@ export class Records {
     const { id: nodeId, incarnation } = record;
     const from = stored.record.state;
     log.info({ nodeId, incarnation, from, to, reason }, "node state changed");
+    this.#meters.changes.of(to).inc();
     await this.#tell(record, from);
   }
 

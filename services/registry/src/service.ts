@@ -42,6 +42,7 @@ import { isoTime, latch, ticks, together, Wakeup } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import type { z } from "zod";
 import { Config } from "./config.ts";
+import { RegistryMeters } from "./meters.ts";
 import { Records, type RegistryDeps } from "./records.ts";
 import {
   decideDeregistration,
@@ -86,6 +87,7 @@ class Registry {
   readonly #config: Config;
   readonly #deps: RegistryDeps;
   readonly #wakeup = new Wakeup();
+  readonly #meters: RegistryMeters;
   readonly #records: Records;
   readonly #nodes: BucketView<NodeRecord>;
   readonly #leases: BucketView<Lease>;
@@ -96,7 +98,8 @@ class Registry {
   constructor(config: Config, deps: RegistryDeps) {
     this.#config = config;
     this.#deps = deps;
-    this.#records = new Records(deps);
+    this.#meters = new RegistryMeters(deps.meters, () => this.#nodes.entries());
+    this.#records = new Records(deps, this.#meters);
     const onCurrent = (): void => {
       if (this.#viewsAreCurrent()) this.#current.resolve();
       this.#wakeup.ring();
@@ -130,7 +133,7 @@ class Registry {
   }
 
   async #serve(signal: AbortSignal): Promise<void> {
-    const { nc, log, ready } = this.#deps;
+    const { nc, log, meters, ready } = this.#deps;
     const stopped = new Promise<void>((resolve) => {
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
@@ -145,7 +148,7 @@ class Registry {
         {
           name: "register",
           subject: registerSubject("*"),
-          handle: (message) => this.#register(message),
+          handle: (message) => this.#meters.registration(this.#register(message)),
         },
         {
           name: "deregister",
@@ -160,6 +163,7 @@ class Registry {
         },
       ],
       onListening: ready,
+      meters,
       log,
       signal,
     });

@@ -29,6 +29,10 @@ export function addDevCommand(program: Command, declare: Declare): void {
     .option("--handle <capability=command>", "what the nodes can do; repeatable", repeated)
     .option("--keep", "keep the tasks and records of an earlier run in the directory")
     .option("--offline", "use only a nats-server that is on this machine")
+    .option(
+      "--metrics-port <port>",
+      "serve /metrics of each process on this port and those after it",
+    )
     .option("--json-logs", "print the processes' log lines as they are")
     .addHelpText("after", EXAMPLES);
   declare<DevFlags>(dev, async (call) => (await import("../dev/dev.ts")).devCommand(call));

@@ -50,6 +50,7 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .option("--label <name=value>", "what it says of itself; repeatable", repeated)
     .option("--role <role>", "worker, hybrid or coordinator", "worker")
     .option("--drain-timeout <duration>", "how long running tasks may take at the end", "30s")
+    .option("--metrics-port <port>", "serve /metrics, /healthz and /readyz; MESH_HTTP_PORT")
     .option("--trust <file>", "file of trusted signers: a bad signature is refused")
     .option(
       "--require-signed <capability>",

@@ -16,6 +16,7 @@ export interface DevFlags {
   readonly keep?: boolean;
   readonly offline?: boolean;
   readonly jsonLogs?: boolean;
+  readonly metricsPort?: string;
 }
 
 export interface DevOptions {
@@ -29,6 +30,8 @@ export interface DevOptions {
   readonly keep: boolean;
   readonly offline: boolean;
   readonly jsonLogs: boolean;
+  /** The first of the processes' ports; 0: none. */
+  readonly metricsPort: number;
 }
 
 /** One process to start. */
@@ -61,6 +64,7 @@ export function devOptions(flags: DevFlags, cwd: string): DevOptions {
     keep: flags.keep === true,
     offline: flags.offline === true,
     jsonLogs: flags.jsonLogs === true,
+    metricsPort: countFlag("--metrics-port", flags.metricsPort ?? "0", { min: 0, max: 65_535 }),
   };
 }
 
@@ -98,5 +102,9 @@ export function planProcesses(
       env: envOf(id),
     }),
   );
-  return [...services, ...nodes];
+  return [...services, ...nodes].map((plan, index) => {
+    // Never one port for all, which an inherited variable would be.
+    const port = options.metricsPort === 0 ? undefined : String(options.metricsPort + index);
+    return { ...plan, env: { ...plan.env, MESH_HTTP_PORT: port } };
+  });
 }
