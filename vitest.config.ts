@@ -24,7 +24,7 @@ export default defineConfig({
             "{packages,services}/*/test/**/*.test.ts",
             "bench/test/*.test.ts",
             "test/*.test.ts",
-            "test/{mutants,simulation}/*.test.ts",
+            "test/{docs,mutants,simulation}/*.test.ts",
             "test/faults/test/*.unit.test.ts",
           ],
           exclude: ["**/*.live.test.ts", "**/*.cluster.test.ts"],
@@ -55,7 +55,7 @@ export default defineConfig({
           name: "cluster",
           include: [
             "test/cluster/**/*.test.ts",
-            "test/mutants/*.cluster.test.ts",
+            "test/{docs,mutants}/*.cluster.test.ts",
             "test/faults/test/*.test.ts",
           ],
           exclude: ["**/*.unit.test.ts"],

@@ -382,9 +382,9 @@ function sourcesOf(workspace: string): Source[] {
   return walk(join(root, workspace, "src")).map((path) => sourceOf(`${workspace}/src/${path}`));
 }
 
-/** What is made, not written. Of what a dot hides, only the pipeline is ours. */
+/** What is made, not written, or a reader's own. Of what a dot hides, only the pipeline is ours. */
 function isForeign(name: string): boolean {
-  const made = ["coverage", "dist", "node_modules"];
+  const made = ["coverage", "dist", "node_modules", "play"];
   return made.includes(name) || (name.startsWith(".") && name !== ".ci");
 }
 

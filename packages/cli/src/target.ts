@@ -5,7 +5,7 @@
  * and `--nkey` for a part. When nothing is said, a dev mesh that runs in this directory is meant,
  * else the context that the `nats` command has selected, else a server on this machine.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { decode } from "@swarm-mesh/protocol";
 import { z } from "zod";
@@ -99,10 +99,15 @@ function devTarget(io: Surroundings, audience: Audience): Base | undefined {
   const file: DevFile | undefined = readDevFile(dir);
   if (file === undefined) return undefined;
   const origin = `the dev mesh of ${devFilePath(dir)}`;
-  if (file.keys[audience] === undefined) {
-    throw usageError(`${origin} has no key for ${audience}; name one with --nkey`);
+  // A node's key may have been added since the mesh was started.
+  const added = join(dir, "keys", `${audience}.nk`);
+  const nkey = file.keys[audience] ?? (existsSync(added) ? added : undefined);
+  if (nkey === undefined) {
+    throw usageError(
+      `${origin} has no key for ${audience}; make one with \`swarmctl keys add ${audience}\`, or name one with --nkey`,
+    );
   }
-  return { url: file.url, nkey: file.keys[audience], inbox: audience, origin };
+  return { url: file.url, nkey, inbox: audience, origin };
 }
 
 function contextTarget(

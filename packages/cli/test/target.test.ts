@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test as base, describe, expect } from "vitest";
 import { type GlobalFlags, outputOf, resolveTarget } from "../src/target.ts";
 
@@ -84,6 +84,10 @@ describe("the target", () => {
     });
     expect(place.resolve({}, {}, "admin")).toMatchObject({ nkey: "/k/admin.nk" });
     expect(() => place.resolve({}, {}, "n7")).toThrow("has no key for n7");
+    const added = join(place.cwd, ".mesh", "keys", "n7.nk");
+    await mkdir(dirname(added));
+    await writeFile(added, "");
+    expect(place.resolve({}, {}, "n7")).toMatchObject({ nkey: added, inboxPrefix: "_INBOX_n7" });
     // As soon as anything is said, it is not meant.
     expect(place.resolve({ server: "nats://x:1" })).toMatchObject({ nkey: undefined });
     expect(place.resolve({}, { MESH_DIR: "elsewhere" })).toMatchObject({

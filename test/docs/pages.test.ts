@@ -1,0 +1,244 @@
+/** What every page says of commands, settings and subjects, held against what there is. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as protocol from "@swarm-mesh/protocol";
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { variableOf } from "../../packages/process/src/config.ts";
+import { Config as CoordinatorConfig } from "../../services/coordinator/src/config.ts";
+import { Config as HealthMonitorConfig } from "../../services/health-monitor/src/config.ts";
+import { Config as MigratorConfig } from "../../services/migrator/src/config.ts";
+import { Config as RegistryConfig } from "../../services/registry/src/config.ts";
+import { commandsOf } from "./commands.ts";
+import {
+  anchorsOf,
+  type Block,
+  blocksOf,
+  pages,
+  placeOf,
+  ROOT,
+  readPage,
+  spansOf,
+} from "./markdown.ts";
+import { problemOf } from "./swarmctl.ts";
+
+/** Blocks that are shown and not run, in the pages that are followed. Each says why. */
+const NO_RUN_MAX = 10;
+
+/** What is named although it is not there: the page says so in the same breath. */
+const NOT_THERE: Readonly<Record<string, readonly string[]>> = {
+  "docs/features.md": ["swarmctl cluster …"],
+};
+
+const LANGUAGES = ["", "console", "go", "js", "json", "py", "sh", "text", "ts", "yaml"];
+const WORDS = ["fails", "file", "needs", "numbers", "schema", "stays", "terminal"];
+
+const all = pages().map((page) => {
+  const text = readPage(page);
+  return { page, text, blocks: blocksOf(page, text), spans: spansOf(text) };
+});
+const blocks = all.flatMap((one) => one.blocks);
+
+describe("a block", () => {
+  test("says its language, and nothing that nobody understands", () => {
+    const odd = blocks.filter(
+      ({ lang, words }) =>
+        !LANGUAGES.includes(lang) || [...words.keys()].some((word) => !WORDS.includes(word)),
+    );
+    expect(odd.map(placeOf)).toEqual([]);
+  });
+
+  test("that is not run says why, and there are few", () => {
+    const unrun = blocks.filter(({ noRun }) => noRun !== undefined);
+    expect(unrun.filter(({ noRun }) => (noRun ?? "").length < 10).map(placeOf)).toEqual([]);
+    expect(unrun.length, unrun.map(placeOf).join(", ")).toBeLessThanOrEqual(NO_RUN_MAX);
+  });
+
+  test("of JSON is JSON, and matches the schema it names", () => {
+    const problems = blocks
+      .filter(({ lang }) => lang === "json")
+      .flatMap((block) => jsonProblems(block).map((problem) => `${placeOf(block)}: ${problem}`));
+    expect(problems).toEqual([]);
+  });
+
+  test("imports what our packages export", async () => {
+    const problems: string[] = [];
+    for (const block of blocks.filter(({ lang }) => lang === "ts" || lang === "js")) {
+      const imports = block.body.matchAll(/^import \{([^}]*)\} from "(@swarm-mesh\/[\w-]+)"/gm);
+      for (const [, names = "", from = ""] of imports) {
+        const exported = Object.keys((await import(from)) as object);
+        const values = names.split(",").map((name) => name.trim());
+        const missing = values.filter(
+          (name) => name !== "" && !name.startsWith("type ") && !exported.includes(name),
+        );
+        problems.push(...missing.map((name) => `${placeOf(block)}: ${from} has no ${name}`));
+      }
+    }
+    expect(problems).toEqual([]);
+  });
+});
+
+test("every swarmctl command on a page is one of the program's", () => {
+  const named = blocks.flatMap((block) => swarmctlCalls(scriptOf(block)));
+  expect(named.length).toBeGreaterThan(25);
+  const problems = all.flatMap(({ page, blocks: own, spans }) => [
+    ...own.flatMap((block) =>
+      swarmctlCalls(scriptOf(block)).flatMap((args) => complaint(placeOf(block), args, false)),
+    ),
+    ...spans
+      .filter(({ code }) => !NOT_THERE[page]?.includes(code))
+      .flatMap(({ code, line }) =>
+        swarmctlCalls(code).flatMap((args) => complaint(`${page}:${line}`, args, true)),
+      ),
+  ]);
+  expect(problems).toEqual([]);
+});
+
+test("every MESH_… name on a page is a setting, a variable or a store", () => {
+  const known = new Set([...settings(), ...variablesInSource()]);
+  const problems = all.flatMap(({ page, text }) =>
+    [...new Set(text.match(/\bMESH_[A-Z0-9_]*[A-Z0-9]\b/g))]
+      .filter((name) => !known.has(name))
+      .map((name) => `${page}: ${name}`),
+  );
+  expect(problems).toEqual([]);
+});
+
+test("every subject on a page is one of the protocol's", () => {
+  const forms = subjectForms();
+  expect(agree("mesh.tasks.submit.echo.high", forms[1] ?? [])).toBe(true);
+  expect(forms.some((form) => agree("mesh.tasks.submitted.echo", form))).toBe(false);
+  expect(all.flatMap(({ text }) => subjectsIn(text)).length).toBeGreaterThan(50);
+  const problems = all
+    .filter(({ page }) => page !== "CHANGELOG.md")
+    .flatMap(({ page, text }) =>
+      subjectsIn(text)
+        .filter((subject) => !forms.some((form) => agree(subject, form)))
+        .map((subject) => `${page}: ${subject}`),
+    );
+  expect(problems).toEqual([]);
+});
+
+test("every link to a heading finds it", () => {
+  const broken = all.flatMap(({ page, text }) =>
+    [...text.matchAll(/\]\(([^)#\s:]*)#([^)\s]+)\)/g)].flatMap(([, path = "", anchor = ""]) => {
+      const target = path === "" ? page : join(dirname(page), path);
+      if (!target.endsWith(".md") || !existsSync(join(ROOT, target))) return [];
+      return anchorsOf(readPage(target)).includes(anchor) ? [] : [`${page}: ${path}#${anchor}`];
+    }),
+  );
+  expect(broken).toEqual([]);
+});
+
+// ── JSON ────────────────────────────────────────────────────────────────────────────────────────
+
+function jsonProblems(block: Block): readonly string[] {
+  const names = block.words.get("schema")?.split(",") ?? [];
+  const values = jsonValues(block.body);
+  if (values === undefined) return ["not JSON"];
+  if (names.length > values.length) return [`${values.length} values for ${names.length} schemas`];
+  return names.flatMap((name, index) => {
+    const schema = (protocol as Readonly<Record<string, unknown>>)[name];
+    if (!(schema instanceof z.ZodType)) return [`the protocol has no schema ${name}`];
+    const parsed = schema.safeParse(values[index]);
+    return parsed.success ? [] : [`${name}: ${protocol.describeIssues(parsed.error)}`];
+  });
+}
+
+/** One value after the other, each from the beginning of a line; `undefined` when one is no JSON. */
+function jsonValues(body: string): readonly unknown[] | undefined {
+  const values: unknown[] = [];
+  let pending = "";
+  for (const line of body.split("\n")) {
+    pending += `${line}\n`;
+    try {
+      values.push(JSON.parse(pending));
+      pending = "";
+    } catch {
+      // Not whole yet, or never: the end tells.
+    }
+  }
+  return pending.trim() === "" ? values : undefined;
+}
+
+// ── Commands ────────────────────────────────────────────────────────────────────────────────────
+
+function scriptOf({ lang, body }: Block): string {
+  if (lang === "sh") return body;
+  if (lang !== "console") return "";
+  return body
+    .split("\n")
+    .flatMap((line) => (line.startsWith("$ ") ? [line.slice(2)] : []))
+    .join("\n");
+}
+
+/** The arguments of each `swarmctl` in a script; `<what stands for something>` is a word. */
+function swarmctlCalls(script: string): readonly (readonly string[])[] {
+  return commandsOf(script.replace(/<[a-z][^<>\n]*>/gi, "x")).flatMap(([program, ...args]) =>
+    program === "swarmctl" ? [args.filter((word) => word !== "…")] : [],
+  );
+}
+
+function complaint(place: string, args: readonly string[], inPassing: boolean): readonly string[] {
+  const problem = problemOf(args, inPassing);
+  return problem === undefined ? [] : [`${place}: swarmctl ${args.join(" ")}: ${problem}`];
+}
+
+// ── Settings ────────────────────────────────────────────────────────────────────────────────────
+
+function settings(): readonly string[] {
+  const configs = [CoordinatorConfig, HealthMonitorConfig, MigratorConfig, RegistryConfig];
+  return configs.flatMap((config) => Object.keys(config.shape).map(variableOf));
+}
+
+/** Every `MESH_…` that something of ours reads, sets or is called. */
+function variablesInSource(): readonly string[] {
+  const files = ["packages", "services", "bench", "test", "deploy"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.name.endsWith(".md"))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .filter((path) => !/\/(node_modules|dist)\//.test(path)),
+  );
+  return files.flatMap((path) => readFileSync(path, "utf8").match(/\bMESH_[A-Z0-9_]+\b/g) ?? []);
+}
+
+// ── Subjects ────────────────────────────────────────────────────────────────────────────────────
+
+/** The literal forms above the builders, as lists of tokens. */
+function subjectForms(): readonly (readonly string[])[] {
+  const source = readFileSync(join(ROOT, "packages/protocol/src/subjects.ts"), "utf8");
+  const lines = [...source.matchAll(/^\/\/ (mesh\.\S+(?: \| mesh\.\S+)*)/gm)];
+  return lines
+    .flatMap(([, forms = ""]) => forms.split(" | "))
+    .flatMap((form) => {
+      const tokens = form.split(".");
+      return (tokens.at(-1) ?? "").split("|").map((last) => [...tokens.slice(0, -1), last]);
+    });
+}
+
+/** What looks like a subject: `mesh.` and at least two tokens, the last one no file's ending. */
+function subjectsIn(text: string): readonly string[] {
+  const token = "(?:[A-Za-z0-9_-]+|<[a-z]+>|\\$\\{?\\w+\\}?|\\*|>|…)";
+  const found = text.match(new RegExp(`(?<![\\w$.])mesh\\.${token}(?:\\.${token})+`, "g")) ?? [];
+  return [...new Set(found)];
+}
+
+/** Is this subject, with whatever stands for tokens, one of that form, or the beginning of one? */
+function agree(subject: string, form: readonly string[]): boolean {
+  const tokens = subject.split(".");
+  const open = (token: string | undefined): boolean =>
+    token === ">" || token === "…" || token === "*";
+  const rest = open(tokens.at(-1)) || form.at(-1) === ">";
+  if (!rest && tokens.length !== form.length) return false;
+  return tokens.every((token, index) => {
+    const wanted = form[index];
+    if (wanted === undefined) return rest;
+    return (
+      wanted.startsWith("<") ||
+      wanted === ">" ||
+      /^[<$]/.test(token) ||
+      open(token) ||
+      token === wanted
+    );
+  });
+}
