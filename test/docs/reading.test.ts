@@ -74,6 +74,7 @@ describe("a command of swarmctl", () => {
 
   test("may leave its arguments away in passing, and no more", () => {
     expect(problemOf(["node", "drain"], true)).toBeUndefined();
+    expect(problemOf(["node", "run", "--id"], true)).toBeUndefined();
     expect(problemOf(["node", "drained"], true)).toContain("unknown command");
   });
 });

@@ -8,7 +8,11 @@ type Command = ReturnType<typeof buildProgram>;
 /** What is no mistake of a page: `--help`, and a group named without its command. */
 const FINE = ["commander.helpDisplayed", "commander.help", "commander.version"];
 /** What a name in running text leaves away. */
-const LEFT_AWAY = ["commander.missingArgument", "commander.missingMandatoryOptionValue"];
+const LEFT_AWAY = [
+  "commander.missingArgument",
+  "commander.missingMandatoryOptionValue",
+  "commander.optionMissingArgument",
+];
 
 /**
  * What is wrong with `swarmctl <args>`; `undefined` when nothing is. `inPassing`: it is named in a
