@@ -4,6 +4,7 @@ import { type Action, acceptGlobalFlags, addGlobalFlags, type Declare, globalsOf
 import { addCapabilityCommands } from "./commands/capability.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
+import { addDashboardCommand } from "./commands/dashboard.ts";
 import { addDeadCommands } from "./commands/dead.ts";
 import { addDevCommand } from "./commands/dev.ts";
 import { addKeysCommands } from "./commands/keys.ts";
@@ -67,6 +68,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addNodeCommands(program, declare);
   addCapabilityCommands(program, declare);
   addStatusCommands(program, declare);
+  addDashboardCommand(program, declare);
   addWhyCommand(program, declare);
   addDeadCommands(program, declare);
   addServiceCommand(program, declare);

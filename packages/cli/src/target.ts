@@ -35,6 +35,8 @@ export interface Target {
   /** The file with the seed; `undefined`: anonymous. */
   readonly nkey: string | undefined;
   readonly inboxPrefix: string;
+  /** Where browsers connect, as far as it is known. */
+  readonly websocket: string | undefined;
   /** Where this comes from, for error messages. */
   readonly origin: string;
   readonly timeoutMs: number;
@@ -76,6 +78,7 @@ export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Au
   return {
     servers: (servers === "" ? DEFAULT_URL : servers).split(",").map((server) => server.trim()),
     nkey,
+    websocket: said.server === undefined ? dev?.websocket : undefined,
     inboxPrefix: inboxPrefixOf(flags.inbox ?? (said.nkey === undefined ? base?.inbox : ""), nkey),
     origin: base?.origin ?? (silent ? "the default" : "the command line or the environment"),
     timeoutMs,
@@ -91,6 +94,7 @@ interface Base {
   readonly url: string;
   readonly nkey: string | undefined;
   readonly inbox: string;
+  readonly websocket?: string | undefined;
   readonly origin: string;
 }
 
@@ -107,7 +111,8 @@ function devTarget(io: Surroundings, audience: Audience): Base | undefined {
       `${origin} has no key for ${audience}; make one with \`swarmctl keys add ${audience}\`, or name one with --nkey`,
     );
   }
-  return { url: file.url, nkey, inbox: audience, origin };
+  const { url, websocket } = file;
+  return { url, websocket, nkey, inbox: audience, origin };
 }
 
 function contextTarget(

@@ -49,7 +49,8 @@ export function looseValue(bytes: Uint8Array): unknown {
   try {
     text = decoder.decode(bytes);
   } catch {
-    return Buffer.from(bytes).toString("base64");
+    // Not a Buffer: browsers read payloads as well.
+    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
   }
   // Most text is told from JSON by how it begins; an error thrown for each would cost 10 µs.
   if (!JSON_BEGINS.test(text)) return text;

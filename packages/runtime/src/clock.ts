@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
 /** Time, as a dependency: {@link systemClock} in production, one turned by hand in tests. */
 export interface Clock {
   /** Wall clock, milliseconds since the epoch. For records people read, never to measure. */
@@ -13,10 +11,19 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
-  sleep: async (ms, signal) => {
-    // A sleep that is cut short is an answer, not a failure.
-    await sleep(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
-  },
+  // Not the promise of node:timers: browsers have no such module.
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) return resolve();
+      // A sleep that is cut short is an answer, not a failure.
+      const end = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      signal?.addEventListener("abort", end, { once: true });
+    }),
 };
 
 let lastSecond = Number.NaN;

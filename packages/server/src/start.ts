@@ -40,6 +40,8 @@ export interface StartOptions {
 
 export interface RunningNatsServer {
   readonly url: string;
+  /** Where it takes WebSockets; `undefined`: the configuration has no `websocket` block. */
+  readonly websocket: string | undefined;
   readonly pid: number;
   readonly child: ChildProcess;
   /** Has the server read its configuration again; users that were removed are cut off. */
@@ -73,9 +75,9 @@ export async function startNatsServer(options: StartOptions): Promise<RunningNat
   );
   const server = new Child(child, clock, log);
   try {
-    const url = await server.ready(dir);
+    const addresses = await server.ready(dir);
     return {
-      url,
+      ...addresses,
       pid: child.pid ?? 0,
       child,
       reload: () => void child.kill("SIGHUP"),
@@ -129,12 +131,12 @@ class Child {
     }
   }
 
-  /** Waits for the file of ports, which the server writes when it listens. Returns its address. */
-  async ready(dir: string): Promise<string> {
+  /** Waits for the file of ports, which the server writes when it listens. Returns its addresses. */
+  async ready(dir: string): Promise<Addresses> {
     const deadline = this.#clock.elapsed() + READY_TIMEOUT_MS;
     while (this.#endedAs === undefined && this.#clock.elapsed() < deadline) {
-      const url = await readPortsFile(dir, this.#child.pid);
-      if (url !== undefined) return url;
+      const addresses = await readPortsFile(dir, this.#child.pid);
+      if (addresses !== undefined) return addresses;
       await Promise.race([this.#ended, this.#clock.sleep(READY_POLL_MS)]);
     }
     const reason = this.#endedAs ?? `not ready within ${READY_TIMEOUT_MS} ms`;
@@ -156,7 +158,10 @@ class Child {
 }
 
 /** `<program>_<pid>.ports`: JSON, the addresses by protocol. Others are of servers that were killed. */
-async function readPortsFile(dir: string, pid: number | undefined): Promise<string | undefined> {
+async function readPortsFile(
+  dir: string,
+  pid: number | undefined,
+): Promise<Addresses | undefined> {
   for (const name of await readdir(dir)) {
     if (!name.endsWith(".ports")) continue;
     const path = join(dir, name);
@@ -165,14 +170,18 @@ async function readPortsFile(dir: string, pid: number | undefined): Promise<stri
       continue;
     }
     // Half written it is no object yet: the next look finds the whole.
-    const url = firstNatsUrl(looseValue(await readFile(path)));
-    if (url !== undefined) return url;
+    const ports = looseValue(await readFile(path));
+    const url = firstUrl(ports, "nats");
+    if (url !== undefined) return { url, websocket: firstUrl(ports, "websocket") };
   }
   return undefined;
 }
 
-function firstNatsUrl(ports: unknown): string | undefined {
-  if (typeof ports !== "object" || ports === null || !("nats" in ports)) return undefined;
-  const [url]: unknown[] = Array.isArray(ports.nats) ? ports.nats : [];
+type Addresses = Pick<RunningNatsServer, "url" | "websocket">;
+
+function firstUrl(ports: unknown, protocol: string): string | undefined {
+  if (typeof ports !== "object" || ports === null) return undefined;
+  const urls: unknown = Reflect.get(ports, protocol);
+  const [url]: unknown[] = Array.isArray(urls) ? urls : [];
   return typeof url === "string" ? url : undefined;
 }

@@ -35,6 +35,7 @@ export interface MeshProcess {
 
 interface DevFile {
   readonly url: string;
+  readonly websocket?: string;
   readonly keys: Readonly<Record<string, string>>;
   readonly processes: readonly MeshProcess[];
 }
@@ -202,7 +203,7 @@ export class Mesh {
   /** Starts nats-server again, on the port and with the data it had. */
   startServer(): void {
     const { hostname, port } = new URL(this.url);
-    const conf = join(this.dir, "nats-server.conf");
+    const conf = join(this.dir, "dev.conf");
     const child = spawn(
       process.env["NATS_SERVER"] ?? "nats-server",
       ["-c", conf, "-a", hostname, "-p", port],

@@ -13,6 +13,8 @@ const DevProcess = z.object({
 
 export const DevFile = z.object({
   url: z.string(),
+  /** Where browsers connect, `ws://…`; absent in files of before there was one. */
+  websocket: z.string().optional(),
   /** Absolute paths of seed files, by the name of their user. */
   keys: z.record(z.string(), z.string()),
   processes: z.array(DevProcess),

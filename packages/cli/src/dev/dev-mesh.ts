@@ -25,6 +25,7 @@ import { Child } from "./child.ts";
 import { type DevFile, removeDevFile, writeDevFile } from "./dev-file.ts";
 import type { LinePrinter } from "./log-lines.ts";
 import { type DevOptions, planProcesses } from "./plan.ts";
+import { withWebsocket } from "./websocket.ts";
 
 /** From the server's start until every node is active. A busy machine starts a process in seconds. */
 const READY_TIMEOUT_MS = 60_000;
@@ -106,19 +107,20 @@ export class DevMesh {
     const { say, signal, printer, io } = this.#deps;
     const binary = await locateNatsServer({ report: say, offline, signal, env: { ...io.env } });
     if (port !== 0) await requireFree(port);
-    const { conf } = await prepareServerDir(dir, { nodes: nodeIds });
+    await prepareServerDir(dir, { nodes: nodeIds });
     if (!keep) await rm(join(dir, "jetstream"), { recursive: true, force: true });
     const server = await startNatsServer({
       binary: binary.path,
-      conf,
+      conf: await withWebsocket(dir),
       dir,
       ...(port === 0 ? {} : { port }),
       log: (line) => {
-        // What goes well is told by the processes that use it.
-        if (/\[(WRN|ERR|FTL)\]/.test(line)) printer.print(SERVER_NAME, line);
+        // What goes well is told by the processes that use it. On loopback nobody wants TLS.
+        if (/\[(WRN|ERR|FTL)\]/.test(line) && !/Websocket not configured/.test(line)) printer.print(SERVER_NAME, line);
       },
     });
     this.#server = server;
+    await withWebsocket(dir, server.websocket);
     await writeContexts(dir, server.url);
     return server;
   }
@@ -160,6 +162,7 @@ export class DevMesh {
     const users = ["client", "viewer", "admin", ...nodeIds];
     return {
       url: server.url,
+      ...(server.websocket === undefined ? {} : { websocket: server.websocket }),
       keys: Object.fromEntries(users.map((user) => [user, seedPath(dir, user)])),
       processes: [
         { name: SERVER_NAME, kind: SERVER_NAME, pid: server.pid },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { systemClock } from "@swarm-mesh/runtime";
 import { CliError, Exit } from "../exit.ts";
 import { readDevFile, removeDevFile } from "./dev-file.ts";
+import { DEV_CONF } from "./websocket.ts";
 
 const END_TIMEOUT_MS = 5_000;
 const END_POLL_MS = 20;
@@ -23,7 +24,7 @@ export async function clearLeftovers(dir: string): Promise<void> {
     );
   }
   for (const { kind, pid } of file?.processes ?? []) {
-    if (kind === "nats-server" && commandOf(pid).includes(join(dir, "nats-server.conf"))) {
+    if (kind === "nats-server" && isServerOf(dir, pid)) {
       await end(pid);
     }
   }
@@ -31,6 +32,11 @@ export async function clearLeftovers(dir: string): Promise<void> {
 }
 
 /** A pid may long be another program's: only the command line tells. */
+function isServerOf(dir: string, pid: number): boolean {
+  const command = commandOf(pid);
+  return [DEV_CONF, "nats-server.conf"].some((name) => command.includes(join(dir, name)));
+}
+
 function isSwarmctl(pid: number): boolean {
   return commandOf(pid).some((arg) => arg.includes("swarmctl"));
 }

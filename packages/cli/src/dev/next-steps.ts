@@ -23,6 +23,7 @@ export function nextSteps(options: {
   const swarmctl = `${where}npx swarmctl`;
   const lines: (readonly [string, string])[] = [
     [`${swarmctl} status`, "the mesh at a glance"],
+    [`${swarmctl} dashboard`, "the same in a browser, live"],
     [`${swarmctl} task submit ${capability} '"hi"' --wait`, "run a task"],
     [`${nats} client pub ${submitSubject(capability)} '"hi"'`, "the same by nats alone"],
     [`${nats} viewer kv watch ${TASKS_BUCKET.name}`, "watch every record"],

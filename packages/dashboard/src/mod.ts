@@ -1,0 +1,1 @@
+export { type DashboardOptions, type RunningDashboard, serveDashboard } from "./serve.ts";
