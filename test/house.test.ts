@@ -42,9 +42,12 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "packages/testkit": ["bus", "protocol", "runtime"],
   // Judges what others wrote down; it must not share code with what it judges but the protocol.
   "packages/checker": ["protocol"],
+  // A page that talks to NATS itself, and the server of its files.
+  "packages/dashboard": ["protocol", "runtime"],
   // `swarmctl dev` and `swarmctl service` run everything there is: decision 0012.
   "packages/cli": [
-    ...["bus", "checker", "client", "metrics", "node", "process", "protocol", "runtime", "server"],
+    ...["bus", "checker", "client", "dashboard", "metrics", "node", "process", "protocol"],
+    ...["runtime", "server"],
     ...["coordinator", "health-monitor", "migrator", "registry"],
   ],
   "services/coordinator": SERVICE_ARROWS,
@@ -53,10 +56,13 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "services/registry": SERVICE_ARROWS,
 };
 
-/** What the two packages at the bottom take from outside. */
+/** What the packages at the bottom take from outside, and what is built into the page. */
 const OUTSIDE: Readonly<Record<string, readonly string[]>> = {
   "packages/protocol": ["zod"],
   "packages/runtime": [],
+  "packages/dashboard": [
+    ...["@nats-io/jetstream", "@nats-io/nats-core", "@preact/signals", "preact", "uplot", "zod"],
+  ],
 };
 
 interface ServiceFiles {

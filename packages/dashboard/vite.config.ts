@@ -1,7 +1,6 @@
 import { join } from "node:path";
 
-/** The page, from `src/page` to `dist/page`: what `serveDashboard` serves. */
-// biome-ignore lint/style/noDefaultExport: vite reads its configuration from the default export
+/** The page, from `src/page` to `dist/page`: what `serveDashboard` serves. (vite wants a default export.) */
 export default {
   root: join(import.meta.dirname, "src", "page"),
   base: "./",

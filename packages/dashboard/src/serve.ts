@@ -13,7 +13,7 @@ import { encode } from "@swarm-mesh/protocol";
 import { type Asset, loadPage } from "./assets.ts";
 
 /** What a page may be told to connect as. */
-export interface OfferedKey {
+interface OfferedKey {
   /** The user's name: `viewer` or `admin`. */
   readonly user: string;
   /** The nkey seed. */

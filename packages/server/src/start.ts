@@ -158,10 +158,7 @@ class Child {
 }
 
 /** `<program>_<pid>.ports`: JSON, the addresses by protocol. Others are of servers that were killed. */
-async function readPortsFile(
-  dir: string,
-  pid: number | undefined,
-): Promise<Addresses | undefined> {
+async function readPortsFile(dir: string, pid: number | undefined): Promise<Addresses | undefined> {
   for (const name of await readdir(dir)) {
     if (!name.endsWith(".ports")) continue;
     const path = join(dir, name);

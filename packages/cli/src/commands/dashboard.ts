@@ -25,7 +25,10 @@ export function addDashboardCommand(program: Command, declare: Declare): void {
     .description("the mesh in a browser: serves the page and prints a link")
     .option("--port <port>", "port of the page; 0 takes a free one", "4280")
     .option("--host <address>", "address to listen on", "127.0.0.1")
-    .option("--websocket <url>", "where browsers reach nats-server, ws:// or wss:// (NATS_WEBSOCKET)")
+    .option(
+      "--websocket <url>",
+      "where browsers reach nats-server, ws:// or wss:// (NATS_WEBSOCKET)",
+    )
     .option("--admin", "with the admin's key, to act and not only look")
     .option("--no-key", "give no key; everyone loads his own")
     .addHelpText("after", EXAMPLES);

@@ -116,7 +116,8 @@ export class DevMesh {
       ...(port === 0 ? {} : { port }),
       log: (line) => {
         // What goes well is told by the processes that use it. On loopback nobody wants TLS.
-        if (/\[(WRN|ERR|FTL)\]/.test(line) && !/Websocket not configured/.test(line)) printer.print(SERVER_NAME, line);
+        if (/\[(WRN|ERR|FTL)\]/.test(line) && !/Websocket not configured/.test(line))
+          printer.print(SERVER_NAME, line);
       },
     });
     this.#server = server;

@@ -5,6 +5,8 @@ export function Act(props: {
   readonly label: string;
   /** What happens, asked before it does. */
   readonly question: string;
+  /** Can it be done at present? What came of it stays to be read when it no longer can. */
+  readonly possible: boolean;
   /** Resolves with a sentence of what came of it. */
   readonly run: () => Promise<string>;
 }) {
@@ -24,7 +26,7 @@ export function Act(props: {
   };
   return (
     <div class="act">
-      {asking ? (
+      {asking && props.possible ? (
         <p role="alertdialog" aria-label={props.label}>
           {props.question}{" "}
           <button type="button" class="danger" onClick={() => void act()}>
@@ -35,7 +37,7 @@ export function Act(props: {
           </button>
         </p>
       ) : (
-        <button type="button" disabled={busy} onClick={() => setAsking(true)}>
+        <button type="button" disabled={busy || !props.possible} onClick={() => setAsking(true)}>
           {props.label} …
         </button>
       )}

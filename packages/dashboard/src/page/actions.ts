@@ -1,6 +1,6 @@
 /** What an admin may do from the page. Each asks the mesh, and says what it answered. */
 import { jetstream } from "@nats-io/jetstream";
-import { headers as newHeaders, NoRespondersError } from "@nats-io/nats-core";
+import { NoRespondersError, headers as newHeaders } from "@nats-io/nats-core";
 import {
   cancelSubject,
   check,

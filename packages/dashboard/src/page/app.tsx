@@ -29,9 +29,9 @@ export function App({ view }: { readonly view: MeshView }) {
   const old = truth === "stale" || truth === "disconnected" || truth === "refused";
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => skipTo(event, main.current)}>
+      <button type="button" class="skip" onClick={() => main.current?.focus()}>
         Skip to content
-      </a>
+      </button>
       <header class="top">
         <a class="brand" href={linkTo("overview")}>
           <img src={ICON} alt="" width="24" height="24" />
@@ -83,9 +83,4 @@ function Page({ view, at }: { readonly view: MeshView; readonly at: Route }) {
     default:
       return <OverviewPage view={view} />;
   }
-}
-
-function skipTo(event: Event, main: HTMLElement | null): void {
-  event.preventDefault();
-  main?.focus();
 }

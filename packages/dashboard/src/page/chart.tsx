@@ -22,7 +22,6 @@ export function Chart(props: {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<UPlot | undefined>(undefined);
   const colours = theme.value;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: drawn anew when its colours change
   useEffect(() => {
     const element = box.current;
     if (element === null) return;

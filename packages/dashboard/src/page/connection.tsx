@@ -1,8 +1,8 @@
 /** Whether what is shown is true: connected or not, and how old the newest word of the mesh is. */
 import { useComputed } from "@preact/signals";
+import { duration, span } from "./format.ts";
 import { STALE_AFTER_MS } from "./link.ts";
 import type { MeshView } from "./mesh-view.ts";
-import { duration, span } from "./format.ts";
 
 /** `live`, or what is wrong. */
 export type Truth = "live" | "loading" | "stale" | "disconnected" | "refused";

@@ -15,7 +15,14 @@ export function DeadPage({ view, at }: { readonly view: MeshView; readonly at: R
   view.version.value;
   const [seq] = at.rest;
   if (seq !== undefined) {
-    return <LetterDetail key={seq} view={view} seq={Number(seq)} letter={view.letters.get(Number(seq))} />;
+    return (
+      <LetterDetail
+        key={seq}
+        view={view}
+        seq={Number(seq)}
+        letter={view.letters.get(Number(seq))}
+      />
+    );
   }
   const wanted = (at.query.get("q") ?? "").toLowerCase();
   const all = [...view.letters.values()].reverse();
@@ -25,7 +32,11 @@ export function DeadPage({ view, at }: { readonly view: MeshView; readonly at: R
     <div class="stack">
       <Panel
         title="Dead letters"
-        note={total > all.length ? `the newest ${number(all.length)} of ${number(total)}` : number(total)}
+        note={
+          total > all.length
+            ? `the newest ${number(all.length)} of ${number(total)}`
+            : number(total)
+        }
       >
         <div class="filters">
           <input
@@ -37,7 +48,9 @@ export function DeadPage({ view, at }: { readonly view: MeshView; readonly at: R
           />
         </div>
         {found.length === 0 ? (
-          <Empty>{all.length === 0 ? "No task was given up. Good." : "No letter is like that."}</Empty>
+          <Empty>
+            {all.length === 0 ? "No task was given up. Good." : "No letter is like that."}
+          </Empty>
         ) : (
           <Letters view={view} letters={found.slice(0, SHOWN_MAX)} />
         )}
@@ -55,13 +68,25 @@ function textOf({ task, capability, status, error }: Letter): string {
   return `${task} ${capability} ${status} ${error?.code} ${error?.message}`.toLowerCase();
 }
 
-function Letters({ view, letters }: { readonly view: MeshView; readonly letters: readonly Letter[] }) {
+function Letters({
+  view,
+  letters,
+}: {
+  readonly view: MeshView;
+  readonly letters: readonly Letter[];
+}) {
   const wall = view.wall.value;
   return (
-    <Table label="Dead letters" head={["Letter", "Task", "Status", "Capability", "Tries", "Given up", "Error"]}>
+    <Table
+      label="Dead letters"
+      head={["Letter", "Task", "Status", "Capability", "Tries", "Given up", "Error"]}
+    >
       {letters.map((letter) => (
-        // biome-ignore lint/a11y/useKeyWithClickEvents: its first cell is the link the keyboard uses
-        <tr key={letter.seq} data-letter={letter.task} onClick={() => goTo("dead", String(letter.seq))}>
+        <tr
+          key={letter.seq}
+          data-letter={letter.task}
+          onClick={() => goTo("dead", String(letter.seq))}
+        >
           <td class="num">
             <a href={linkTo("dead", String(letter.seq))}>{letter.seq}</a>
           </td>
@@ -172,9 +197,10 @@ function About({ view, letter }: { readonly view: MeshView; readonly letter: Let
           ))}
         </ol>
       )}
-      {view.link.mayAct && capability !== "" ? (
+      {view.link.mayAct ? (
         <Act
           label="Submit again"
+          possible={capability !== ""}
           question="It is submitted again as it was, under a new id. Doing this twice runs it once."
           run={() => retryLetter(view, letter)}
         />

@@ -15,7 +15,9 @@ export function EventList(props: {
       {events.map((event) => (
         <li key={event.seq}>
           <time dateTime={event.at}>{clock(event.at, view.wall.value)}</time>
-          <span class="what">{event.about === "node" ? <OfNode {...event} /> : <OfLeader {...event} />}</span>
+          <span class="what">
+            {event.about === "node" ? <OfNode {...event} /> : <OfLeader {...event} />}
+          </span>
         </li>
       ))}
     </ol>

@@ -23,7 +23,7 @@ export interface Heard<T> {
 }
 
 /** What the page calls a node: its record's state, or `SILENT` when no lease bears it out. */
-export type Shown = NodeRecord["state"] | "SILENT";
+type Shown = NodeRecord["state"] | "SILENT";
 
 export interface NodeView {
   readonly record: NodeRecord;
@@ -104,10 +104,10 @@ export function leaderAt(
 }
 
 /** When a lease ends by our own clock. Its TTL is in the write's header. */
-export function endOfLease(write: {
-  readonly now: number;
-  readonly ttlHeader: string;
-}): { readonly ttlMs: number; readonly endsAt: number } {
+export function endOfLease(write: { readonly now: number; readonly ttlHeader: string }): {
+  readonly ttlMs: number;
+  readonly endsAt: number;
+} {
   const ttlMs = parseDuration(write.ttlHeader) ?? NODE_LEASE_TTL_MS;
   return { ttlMs, endsAt: write.now + ttlMs };
 }

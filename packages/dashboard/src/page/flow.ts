@@ -8,7 +8,7 @@ import { isFinal, type TaskRecord } from "@swarm-mesh/protocol";
 import { timeOf } from "@swarm-mesh/runtime";
 
 /** Seconds that are kept. */
-export const FLOW_SECONDS = 600;
+const FLOW_SECONDS = 600;
 /** Changes that are read in a second; beyond it tasks are sampled. */
 const READS_MAX = 2_000;
 /** Latencies kept of one second. */
@@ -128,7 +128,7 @@ export function quantile(values: readonly number[], q: number): number | undefin
 }
 
 /** FNV-1a: any even spread will do. */
-export function hashOf(text: string): number {
+function hashOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < text.length; index++) {
     hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);

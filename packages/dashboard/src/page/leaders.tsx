@@ -25,13 +25,20 @@ export function LeadersPage({ view }: { readonly view: MeshView }) {
         </Panel>
       ) : null}
       <Panel title="Terms" note="of the last seven days, as far as events are kept here">
-        {terms.length === 0 ? <Empty>No leader was elected yet.</Empty> : <Terms view={view} terms={terms} />}
+        {terms.length === 0 ? (
+          <Empty>No leader was elected yet.</Empty>
+        ) : (
+          <Terms view={view} terms={terms} />
+        )}
       </Panel>
       <Panel title="Failovers and failures">
         <EventList
           view={view}
           events={view.events
-            .filter((event) => event.about === "leader" || event.to === "FAILED" || event.to === "DEGRADED")
+            .filter(
+              (event) =>
+                event.about === "leader" || event.to === "FAILED" || event.to === "DEGRADED",
+            )
             .slice(-EVENTS_SHOWN)
             .reverse()}
         />
@@ -70,9 +77,17 @@ function Holder(props: {
             </b>,
           ],
           ["epoch", String(epoch)],
-          ["since", term === undefined ? "–" : `${clock(term.from, view.wall.value)} (${ago(term.from, view.wall.value)})`],
+          [
+            "since",
+            term === undefined
+              ? "–"
+              : `${clock(term.from, view.wall.value)} (${ago(term.from, view.wall.value)})`,
+          ],
           ["process", `${lease.pid} on ${lease.host}`],
-          ["lease", `ends in ${((heard.endsAt - view.now.value) / 1_000).toFixed(1)} s unless it is renewed`],
+          [
+            "lease",
+            `ends in ${((heard.endsAt - view.now.value) / 1_000).toFixed(1)} s unless it is renewed`,
+          ],
         ]}
       />
     </Panel>
@@ -82,7 +97,10 @@ function Holder(props: {
 function Terms({ view, terms }: { readonly view: MeshView; readonly terms: readonly Term[] }) {
   const wall = view.wall.value;
   return (
-    <Table label="Terms" head={["Epoch", "Instance", "Service", "From", "Led for", "Ended", "Nobody led before"]}>
+    <Table
+      label="Terms"
+      head={["Epoch", "Instance", "Service", "From", "Led for", "Ended", "Nobody led before"]}
+    >
       {terms.map((term, index) => {
         const before = terms.slice(index + 1).find(({ service }) => service === term.service);
         const until = term.until === undefined ? wall : timeOf(term.until);

@@ -4,10 +4,7 @@ import { keep } from "./session.ts";
 
 const USERS = ["viewer", "admin"] as const;
 
-export function Login(props: {
-  readonly websocket: string;
-  readonly problem: string | undefined;
-}) {
+export function Login(props: { readonly websocket: string; readonly problem: string | undefined }) {
   const [problem, setProblem] = useState(props.problem);
   const [user, setUser] = useState<string>("viewer");
   const [seed, setSeed] = useState("");

@@ -1,8 +1,8 @@
 import "./policy.ts";
 import { render } from "preact";
 import { App } from "./app.tsx";
-import { Login } from "./login.tsx";
 import { Link } from "./link.ts";
+import { Login } from "./login.tsx";
 import { MeshView } from "./mesh-view.ts";
 import { startSession } from "./session.ts";
 

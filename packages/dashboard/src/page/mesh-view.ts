@@ -5,12 +5,7 @@
  * the server republishes. Each new connection reads again what may have been missed. The state is
  * changed in place and drawn at most once a frame, however much arrives.
  */
-import {
-  type JetStreamManager,
-  type JsMsg,
-  jetstream,
-  jetstreamManager,
-} from "@nats-io/jetstream";
+import { type JetStreamManager, type JsMsg, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { signal } from "@preact/signals";
 import {
@@ -44,7 +39,7 @@ import { TaskIndex } from "./task-index.ts";
 /** How often ages are drawn anew, and leases looked through, ms. */
 const TICK_MS = 250;
 /** Events and dead letters that are kept, the newest. */
-export const EVENTS_MAX = 500;
+const EVENTS_MAX = 500;
 export const LETTERS_MAX = 500;
 
 export class MeshView {

@@ -1,6 +1,7 @@
 /** One node: what it says of itself, what the mesh says of it, what runs there. */
-import { drainNode } from "./actions.ts";
+
 import { Act } from "./act.tsx";
+import { drainNode } from "./actions.ts";
 import { EventList } from "./event-list.tsx";
 import type { NodeView } from "./fleet.ts";
 import { ago, bytes, clock, count, duration } from "./format.ts";
@@ -66,10 +67,19 @@ function About({ view, node }: { readonly view: MeshView; readonly node: NodeVie
       <div class="columns">
         <Pairs
           rows={[
-            ["state", `${record.state} since ${clock(record.updatedAt, wall)} (${ago(record.updatedAt, wall)})`],
+            [
+              "state",
+              `${record.state} since ${clock(record.updatedAt, wall)} (${ago(record.updatedAt, wall)})`,
+            ],
             ["because", record.reason || "–"],
-            ["lease", lease === undefined ? "none" : `ends in ${(leaseLeftMs / 1_000).toFixed(1)} s`],
-            ["in use", lease === undefined ? "–" : `${lease.running} of ${count(record.slots, "slot")}`],
+            [
+              "lease",
+              lease === undefined ? "none" : `ends in ${(leaseLeftMs / 1_000).toFixed(1)} s`,
+            ],
+            [
+              "in use",
+              lease === undefined ? "–" : `${lease.running} of ${count(record.slots, "slot")}`,
+            ],
             ["round trip", duration(lease?.rttMs)],
             ["event loop lag", duration(lease?.lagMs)],
           ]}
@@ -85,9 +95,10 @@ function About({ view, node }: { readonly view: MeshView; readonly node: NodeVie
           ]}
         />
       </div>
-      {view.link.mayAct && alive && record.state !== "LEAVING" ? (
+      {view.link.mayAct ? (
         <Act
           label="Drain"
+          possible={alive && record.state !== "LEAVING"}
           question={`${record.id} takes nothing new, finishes what it has within 30 s or hands it back, and leaves.`}
           run={() => drainNode(view, record.id)}
         />

@@ -51,7 +51,10 @@ export function NodesPage({ view, at }: { readonly view: MeshView; readonly at: 
       <Panel title="What happened last">
         <EventList
           view={view}
-          events={view.events.filter(({ about }) => about === "node").slice(-20).reverse()}
+          events={view.events
+            .filter(({ about }) => about === "node")
+            .slice(-20)
+            .reverse()}
         />
       </Panel>
     </div>
@@ -102,16 +105,35 @@ function HeatMap({ nodes }: { readonly nodes: readonly NodeView[] }) {
   );
 }
 
-function NodeTable({ view, nodes }: { readonly view: MeshView; readonly nodes: readonly NodeView[] }) {
+function NodeTable({
+  view,
+  nodes,
+}: {
+  readonly view: MeshView;
+  readonly nodes: readonly NodeView[];
+}) {
   const wall = view.wall.value;
   return (
     <Table
       label="Nodes"
-      head={["Node", "State", "Slots", "Lease ends in", "Round trip", "Lag", "Capabilities", "Since"]}
+      head={[
+        "Node",
+        "State",
+        "Slots",
+        "Lease ends in",
+        "Round trip",
+        "Lag",
+        "Capabilities",
+        "Since",
+      ]}
     >
       {nodes.map(({ record, shown, lease, leaseLeftMs, load }) => (
-        // biome-ignore lint/a11y/useKeyWithClickEvents: its first cell is the link the keyboard uses
-        <tr key={record.id} data-node={record.id} data-state={shown} onClick={() => goTo("nodes", record.id)}>
+        <tr
+          key={record.id}
+          data-node={record.id}
+          data-state={shown}
+          onClick={() => goTo("nodes", record.id)}
+        >
           <td>
             <NodeLink id={record.id} />
           </td>

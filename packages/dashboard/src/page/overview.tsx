@@ -105,7 +105,6 @@ function Tile(props: {
 function Charts({ view }: { readonly view: MeshView }) {
   const at = view.second.value;
   const { flow } = view;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once a second, not once a change
   const drawn = useMemo(() => drawnFrom(flow.seconds), [at]);
   const { times } = drawn;
   return (
@@ -114,7 +113,10 @@ function Charts({ view }: { readonly view: MeshView }) {
         <Chart {...{ times, series: drawn.throughput, unit: rate }} label="tasks a second" />
         <Sampled flow={flow} />
       </Panel>
-      <Panel title="Latency, submit to result" note={<Legend series={drawn.latency} unit={duration} />}>
+      <Panel
+        title="Latency, submit to result"
+        note={<Legend series={drawn.latency} unit={duration} />}
+      >
         <Chart {...{ times, series: drawn.latency, unit: duration }} label="submit to result" />
       </Panel>
       <Panel title="Errors and moves" note={<Legend series={drawn.errors} unit={perSecond} />}>

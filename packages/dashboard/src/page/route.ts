@@ -48,7 +48,7 @@ export function setQuery(changes: Readonly<Record<string, string>>): void {
 }
 
 /** Reads an address; what nobody knows is the overview. */
-export function parse(hash: string): Route {
+function parse(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const [page = "", ...rest] = path.split("/").filter(Boolean).map(decoded);
   const known = PAGES.some(([name]) => name === page);

@@ -22,7 +22,7 @@ export interface Depths {
   readonly lanes: readonly LaneDepth[];
 }
 
-export interface LaneDepth {
+interface LaneDepth {
   readonly capability: string;
   readonly lane: string;
   readonly stored: number;

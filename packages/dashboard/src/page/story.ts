@@ -12,7 +12,13 @@ export interface Step {
 export function storyOf(record: TaskRecord): readonly Step[] {
   const { submittedAt, startedAt, finishedAt, status, node, error } = record;
   const steps: Step[] = [
-    { at: submittedAt, what: "submitted", node: undefined, detail: record.capability, tone: "plain" },
+    {
+      at: submittedAt,
+      what: "submitted",
+      node: undefined,
+      detail: record.capability,
+      tone: "plain",
+    },
     ...record.tries.map(
       (failed): Step => ({
         at: failed.at,
@@ -25,7 +31,10 @@ export function storyOf(record: TaskRecord): readonly Step[] {
     ...record.migrations.map(
       (move): Step => ({
         at: move.at,
-        what: move.to === null ? "lost its node, and waits for another, after" : `moved from ${move.from} to`,
+        what:
+          move.to === null
+            ? "lost its node, and waits for another, after"
+            : `moved from ${move.from} to`,
         node: move.to ?? move.from,
         detail: move.reason.replaceAll("_", " "),
         tone: "warn",

@@ -1,5 +1,5 @@
 /** One task: its record as the store has it, and its story in order. */
-import { isFinal, TASKS_BUCKET, kvSubject, decode, TaskRecord } from "@swarm-mesh/protocol";
+import { decode, isFinal, kvSubject, TASKS_BUCKET, TaskRecord } from "@swarm-mesh/protocol";
 import { timeOf } from "@swarm-mesh/runtime";
 import { useEffect, useState } from "preact/hooks";
 import { Act } from "./act.tsx";
@@ -37,7 +37,11 @@ export function TaskDetail({ view, id }: { readonly view: MeshView; readonly id:
       <nav class="crumbs" aria-label="Where this is">
         <a href={linkTo("tasks")}>Tasks</a> / <span class="mono">{id}</span>
       </nav>
-      {record === undefined ? <Unknown id={id} problem={problem} /> : <About view={view} record={record} />}
+      {record === undefined ? (
+        <Unknown id={id} problem={problem} />
+      ) : (
+        <About view={view} record={record} />
+      )}
     </div>
   );
 }
@@ -116,9 +120,10 @@ function About({ view, record }: { readonly view: MeshView; readonly record: Tas
             ]}
           />
         </div>
-        {view.link.mayAct && !isFinal(record.status) ? (
+        {view.link.mayAct ? (
           <Act
             label="Cancel"
+            possible={!isFinal(record.status)}
             question={`${id} is cancelled: it does not run, or is stopped where it runs.`}
             run={() => cancelTask(view, id)}
           />

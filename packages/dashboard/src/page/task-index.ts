@@ -77,13 +77,14 @@ export interface Query {
   readonly node: string;
 }
 
-export function matchesQuery(row: TaskRow, { text, status, capability, node }: Query): boolean {
+function matchesQuery(row: TaskRow, { text, status, capability, node }: Query): boolean {
   if (status !== "" && row.status !== status) return false;
   if (capability !== "" && row.capability !== capability) return false;
   if (node !== "" && row.node !== node) return false;
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const { id, error } = row;
-  const hay = `${id} ${row.capability} ${row.lane} ${row.status} ${row.node} ${error}`.toLowerCase();
+  const hay =
+    `${id} ${row.capability} ${row.lane} ${row.status} ${row.node} ${error}`.toLowerCase();
   return words.every((word) => hay.includes(word));
 }
 

@@ -14,8 +14,12 @@ export function TaskTable(props: { readonly view: MeshView; readonly rows: reado
       head={["Task", "Status", "Capability", "Node", "Try", "Moves", "Submitted", "Took", "Error"]}
     >
       {props.rows.map((row) => (
-        // biome-ignore lint/a11y/useKeyWithClickEvents: its first cell is the link the keyboard uses
-        <tr key={row.id} data-task={row.id} data-status={row.status} onClick={() => goTo("tasks", row.id)}>
+        <tr
+          key={row.id}
+          data-task={row.id}
+          data-status={row.status}
+          onClick={() => goTo("tasks", row.id)}
+        >
           <td>
             <TaskLink id={row.id} />
           </td>

@@ -4,7 +4,7 @@ import { number } from "./format.ts";
 import type { MeshView } from "./mesh-view.ts";
 import { linkTo, type Route, setQuery } from "./route.ts";
 import { TaskDetail } from "./task-detail.tsx";
-import { ROWS_MAX, type Query } from "./task-index.ts";
+import { type Query, ROWS_MAX } from "./task-index.ts";
 import { TaskTable } from "./task-table.tsx";
 import { Empty, Panel } from "./ui.tsx";
 
@@ -23,11 +23,7 @@ export function TasksPage({ view, at }: { readonly view: MeshView; readonly at: 
         note={`${number(all)} match, of the ${number(view.tasks.size)} this page has read`}
       >
         <Filters view={view} query={query} />
-        {rows.length === 0 ? (
-          <Nothing query={query} />
-        ) : (
-          <TaskTable view={view} rows={rows} />
-        )}
+        {rows.length === 0 ? <Nothing query={query} /> : <TaskTable view={view} rows={rows} />}
         <Older view={view} shown={rows.length} all={all} />
       </Panel>
     </div>
@@ -65,7 +61,8 @@ function Choice(props: {
   readonly value: string;
   readonly of: readonly string[];
 }) {
-  const options = props.of.includes(props.value) || props.value === "" ? props.of : [...props.of, props.value];
+  const options =
+    props.of.includes(props.value) || props.value === "" ? props.of : [...props.of, props.value];
   return (
     <select
       aria-label={props.name}
@@ -110,7 +107,9 @@ function Older(props: { readonly view: MeshView; readonly shown: number; readonl
           {reading ? "Reading …" : "Read older ones"}
         </button>
       ) : null}
-      {more || full ? "" : "This is everything since yesterday. A task that waits has no record: ask why."}
+      {more || full
+        ? ""
+        : "This is everything since yesterday. A task that waits has no record: ask why."}
     </p>
   );
 }

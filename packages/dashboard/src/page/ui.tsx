@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { linkTo } from "./route.ts";
 
 /** How good or bad a word is. */
-export type Tone = "good" | "busy" | "warn" | "bad" | "off";
+type Tone = "good" | "busy" | "warn" | "bad" | "off";
 
 const TONES: Readonly<Record<string, Tone>> = {
   ...{ ACTIVE: "good", SYNCING: "good", JOINING: "busy", DISCOVERING: "busy" },
@@ -37,7 +37,11 @@ export function Panel(props: {
 }
 
 /** Names and values, one pair a row. */
-export function Pairs({ rows }: { readonly rows: readonly (readonly [string, ComponentChildren])[] }) {
+export function Pairs({
+  rows,
+}: {
+  readonly rows: readonly (readonly [string, ComponentChildren])[];
+}) {
   return (
     <dl class="pairs">
       {rows.map(([name, value]) => (
@@ -85,9 +89,9 @@ export function NodeLink({ id }: { readonly id: string | null }) {
 export function Code({ label, text }: { readonly label: string; readonly text: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <pre class="code" tabIndex={0} role="region" aria-label={label}>
-      {text}
-    </pre>
+    <section class="code" tabIndex={0} aria-label={label}>
+      <pre>{text}</pre>
+    </section>
   );
 }
 
