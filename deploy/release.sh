@@ -24,6 +24,7 @@ fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 npm exec --no -- tsc -b packages/cli
+npm run --silent --workspace packages/dashboard build
 
 # Everything that swarmctl needs at run time, and so the four services: once each, from here.
 npm ls --all --omit=dev --parseable --workspace packages/cli --loglevel=error |
