@@ -5,10 +5,6 @@ import * as protocol from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { variableOf } from "../../packages/process/src/config.ts";
-import { Config as CoordinatorConfig } from "../../services/coordinator/src/config.ts";
-import { Config as HealthMonitorConfig } from "../../services/health-monitor/src/config.ts";
-import { Config as MigratorConfig } from "../../services/migrator/src/config.ts";
-import { Config as RegistryConfig } from "../../services/registry/src/config.ts";
 import { commandsOf } from "./commands.ts";
 import {
   anchorsOf,
@@ -20,6 +16,8 @@ import {
   readPage,
   spansOf,
 } from "./markdown.ts";
+import { CONFIGS } from "./settings.ts";
+import { agree, subjectForms, subjectsIn } from "./subjects.ts";
 import { problemOf } from "./swarmctl.ts";
 
 /** Blocks that are shown and not run, in the pages that are followed. Each says why. */
@@ -187,8 +185,7 @@ function complaint(place: string, args: readonly string[], inPassing: boolean): 
 // ── Settings ────────────────────────────────────────────────────────────────────────────────────
 
 function settings(): readonly string[] {
-  const configs = [CoordinatorConfig, HealthMonitorConfig, MigratorConfig, RegistryConfig];
-  return configs.flatMap((config) => Object.keys(config.shape).map(variableOf));
+  return Object.values(CONFIGS).flatMap(({ shape }) => Object.keys(shape).map(variableOf));
 }
 
 /** Every `MESH_…` that something of ours reads, sets or is called. */
@@ -202,43 +199,7 @@ function variablesInSource(): readonly string[] {
   return files.flatMap((path) => readFileSync(path, "utf8").match(/\bMESH_[A-Z0-9_]+\b/g) ?? []);
 }
 
-// ── Subjects ────────────────────────────────────────────────────────────────────────────────────
-
-/** The literal forms above the builders, as lists of tokens. */
-function subjectForms(): readonly (readonly string[])[] {
-  const source = readFileSync(join(ROOT, "packages/protocol/src/subjects.ts"), "utf8");
-  const lines = [...source.matchAll(/^\/\/ (mesh\.\S+(?: \| mesh\.\S+)*)/gm)];
-  return lines
-    .flatMap(([, forms = ""]) => forms.split(" | "))
-    .flatMap((form) => {
-      const tokens = form.split(".");
-      return (tokens.at(-1) ?? "").split("|").map((last) => [...tokens.slice(0, -1), last]);
-    });
-}
-
-/** What looks like a subject: `mesh.` and at least two tokens, the last one no file's ending. */
-function subjectsIn(text: string): readonly string[] {
-  const token = "(?:[A-Za-z0-9_-]+|<[a-z]+>|\\$\\{?\\w+\\}?|\\*|>|…)";
-  const found = text.match(new RegExp(`(?<![\\w$.])mesh\\.${token}(?:\\.${token})+`, "g")) ?? [];
-  return [...new Set(found)];
-}
-
-/** Is this subject, with whatever stands for tokens, one of that form, or the beginning of one? */
-function agree(subject: string, form: readonly string[]): boolean {
-  const tokens = subject.split(".");
-  const open = (token: string | undefined): boolean =>
-    token === ">" || token === "…" || token === "*";
-  const rest = open(tokens.at(-1)) || form.at(-1) === ">";
-  if (!rest && tokens.length !== form.length) return false;
-  return tokens.every((token, index) => {
-    const wanted = form[index];
-    if (wanted === undefined) return rest;
-    return (
-      wanted.startsWith("<") ||
-      wanted === ">" ||
-      /^[<$]/.test(token) ||
-      open(token) ||
-      token === wanted
-    );
-  });
-}
+test("llms.txt leads only to what is there", () => {
+  const links = [...readPage("llms.txt").matchAll(/\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
+  expect(links.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+});

@@ -25,7 +25,7 @@ const KEYS = "npx swarmctl keys init --nodes anna,ben";
 const ADDRESS = "127.0.0.1:4222";
 /** A reader needs seconds to change to another terminal; we do not. */
 const WORK = "await sleep(500,";
-const WORK_HERE = "await sleep(150,";
+const WORK_HERE = "await sleep(300,";
 /** What runs with a shell, and what a program is run with. */
 const PROGRAMS: Readonly<Record<string, (file: string) => string>> = {
   js: (file) => `node ${file}`,

@@ -7,11 +7,12 @@ type Command = ReturnType<typeof buildProgram>;
 
 /** What is no mistake of a page: `--help`, and a group named without its command. */
 const FINE = ["commander.helpDisplayed", "commander.help", "commander.version"];
-/** What a name in running text leaves away. */
+/** What a name in running text leaves away, or has a word in the place of. */
 const LEFT_AWAY = [
   "commander.missingArgument",
   "commander.missingMandatoryOptionValue",
   "commander.optionMissingArgument",
+  "commander.invalidArgument",
 ];
 
 /**
