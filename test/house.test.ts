@@ -86,6 +86,7 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
         "settlement",
         "snapshot",
         "strays",
+        "task-trace",
         "term",
         "vigil",
       ],

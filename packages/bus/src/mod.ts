@@ -30,4 +30,13 @@ export {
   serve,
 } from "./serve.ts";
 export { BadKeyError, SigningKey, VerifyingKey } from "./signing.ts";
+export {
+  endSpan,
+  isSampled,
+  type Span,
+  SpanKind,
+  startSpan,
+  traceparentOf,
+  withSpan,
+} from "./tracing.ts";
 export { BucketView, type BucketViewOptions, type Change } from "./view.ts";

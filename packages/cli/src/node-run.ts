@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { serveStatus } from "@swarm-mesh/metrics";
 import { MeshNode, parseHandlerFlag, type TrustOptions } from "@swarm-mesh/node";
-import { createLogger } from "@swarm-mesh/process";
+import { createLogger, startTracing } from "@swarm-mesh/process";
 import { NODE_SLOTS_MAX, NodeRole } from "@swarm-mesh/protocol";
 import { Meters } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
@@ -51,6 +51,7 @@ export interface NodePlan {
 export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
   const plan = nodePlan(call.flags, call.io.env);
   if (call.flags.stopWithParent === true) stopWithParent();
+  const stopTracing = await startTracing("node", plan.id, call.io.env);
   const meters = new Meters();
   const node = await openNode(plan, call, meters);
   if (plan.metricsPort > 0) {
@@ -68,6 +69,7 @@ export async function runNode(call: Call<NodeRunFlags>): Promise<number> {
   }
   const failure = await node.closed;
   signals.release();
+  await stopTracing();
   if (failure === undefined || signals.told.aborted) return Exit.ok;
   throw failure;
 }

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { MeshClient, SubmitOptions } from "@swarm-mesh/client";
+import { startTracing } from "@swarm-mesh/process";
 import { ATTEMPTS_MAX, Lane, STRATEGIES, type TaskRecord } from "@swarm-mesh/protocol";
 import type { Call } from "./call.ts";
 import { CliError, Exit } from "./exit.ts";
@@ -48,7 +49,12 @@ export async function submitTask(call: Call<SubmitFlags>): Promise<number> {
     const record = await submitAndWait(client, { capability, body, options, timeoutMs, signal });
     return printEnd(record, call.io, { format, paint });
   };
-  return withSession(call, "client", work, { signWith });
+  const stopTracing = await startTracing("swarmctl", String(process.pid), call.io.env);
+  try {
+    return await withSession(call, "client", work, { signWith });
+  } finally {
+    await stopTracing();
+  }
 }
 
 /** What the flags ask for. The grammar of headers is the client's to check. */

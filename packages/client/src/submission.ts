@@ -1,6 +1,14 @@
 /** What a submit puts on the wire, checked here by the same rules as the mesh checks it there. */
 import { createHash, randomUUID } from "node:crypto";
-import { type HeaderEntry, headerBlock, type SigningKey } from "@swarm-mesh/bus";
+import {
+  type HeaderEntry,
+  headerBlock,
+  type SigningKey,
+  type Span,
+  SpanKind,
+  startSpan,
+  traceparentOf,
+} from "@swarm-mesh/bus";
 import {
   type Backoff,
   encode,
@@ -43,7 +51,7 @@ export interface SubmitOptions {
   readonly prefer?: string | undefined;
   /** How the node is chosen: `least_loaded`, `round_robin`, … */
   readonly strategy?: Strategy | (string & {}) | undefined;
-  /** W3C `traceparent`. */
+  /** W3C `traceparent`. Default: that of the span which is active here, when a provider is set up. */
   readonly trace?: string | undefined;
   /**
    * How long the signature is valid from now, when the client has a `signer`: `1h`, or milliseconds.
@@ -64,6 +72,8 @@ export interface Submission {
   readonly subject: string;
   readonly body: Uint8Array;
   readonly headers: MsgHdrs;
+  /** Ends when it is known what became of it. */
+  readonly span: Span;
 }
 
 /** An id that nobody else has. */
@@ -104,13 +114,24 @@ export function prepare(
     throw new SubmitError("bad_capability", `${show(lane)} is no lane: high, normal, low`, id);
   }
   const body = bodyOf(payload, id);
-  const entries = headersOf(options, id);
+  const span = sending(capability, id, options.trace);
+  const entries = headersOf({ ...options, trace: traceparentOf(span) ?? options.trace }, id);
   if (signing !== undefined) {
     entries.push(...signatureOf({ id, capability, body, options, entries }, signing));
   } else if (options.expires !== undefined) {
     throw new SubmitError("bad_request", "expires is of a signature, and there is no signer", id);
   }
-  return { id, subject: submitSubject(capability, lane), body, headers: headerBlock(entries) };
+  const subject = submitSubject(capability, lane);
+  return { id, subject, body, headers: headerBlock(entries), span };
+}
+
+/** The span of the submit: until the task is durable. Nothing, unless the program has a provider. */
+function sending(capability: string, id: string, parent: string | undefined): Span {
+  return startSpan(`send ${capability}`, {
+    kind: SpanKind.PRODUCER,
+    parent,
+    attributes: { "messaging.system": "nats", "mesh.task": id, "mesh.capability": capability },
+  });
 }
 
 interface Unsigned {

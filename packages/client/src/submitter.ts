@@ -4,7 +4,7 @@
  * A try that was not answered may have been stored. The next one carries the same `Nats-Msg-Id`, and
  * the stream, or later the task's record, makes both the same task.
  */
-import type { Requester, Stored } from "@swarm-mesh/bus";
+import { endSpan, type Requester, type Stored } from "@swarm-mesh/bus";
 import { backoffMs, type Clock, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
 import { ClosedConnectionError } from "nats";
 import { onAbort } from "./abort.ts";
@@ -134,7 +134,7 @@ export class Underway {
   }
 
   /** Its outcome is of no interest any more: it is not sent again. */
-  drop(): void {
+  drop(problem?: string): void {
     if (this.#done) return;
     this.#done = true;
     const { all } = this.#options;
@@ -145,6 +145,7 @@ export class Underway {
     }
     this.#stopListening?.();
     this.#pause?.abort();
+    endSpan(this.#submission.span, problem);
   }
 
   #settle(stored: Stored): void {
@@ -185,7 +186,7 @@ export class Underway {
 
   #end(outcome: SubmitOutcome): void {
     if (this.#done) return;
-    this.drop();
+    this.drop(outcome instanceof SubmitError ? outcome.code : undefined);
     this.#options.onOutcome(outcome);
   }
 }

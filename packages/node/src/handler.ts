@@ -87,7 +87,7 @@ export interface TaskContext {
    */
   checkpoint(state: unknown): Promise<void>;
   readonly log: Log;
-  /** The W3C `traceparent` of the submit. */
+  /** The W3C `traceparent` of this try's span when it is recorded here, else of the submit. */
   readonly trace: string | undefined;
   /** Who signed the task, by the name in the file of trusted signers; `undefined`: nobody. */
   readonly signer: string | undefined;

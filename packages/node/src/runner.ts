@@ -270,7 +270,7 @@ export class Runner {
     this.#wakeup.ring();
     let value: unknown;
     try {
-      value = handler.run(run);
+      value = run.invoke(handler);
     } catch (failure) {
       this.#end(run, { ok: false, failure });
       return;

@@ -1,5 +1,14 @@
 /** One try of a task at work: what its handler sees of it, and what the runner needs to know. */
-import type { Requester } from "@swarm-mesh/bus";
+import {
+  endSpan,
+  isSampled,
+  type Requester,
+  type Span,
+  SpanKind,
+  startSpan,
+  traceparentOf,
+  withSpan,
+} from "@swarm-mesh/bus";
 import {
   CHECKPOINTS_BUCKET,
   checkpointKey,
@@ -11,7 +20,7 @@ import type { Clock, Log, LogFields, Random } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import type { Executor } from "./agents.ts";
 import type { Dispatch } from "./dispatch.ts";
-import { type AbortCode, AbortedError, type TaskContext } from "./handler.ts";
+import { type AbortCode, AbortedError, type TaskContext, type TaskHandler } from "./handler.ts";
 import type { NodeMeters, TryResult } from "./meters.ts";
 import { Saver, taskOver } from "./saver.ts";
 
@@ -49,6 +58,8 @@ export class TaskRun implements TaskContext {
   /** Has the handler ended? */
   ended = false;
   readonly #deps: TaskRunDeps;
+  /** The try's span, when its trace asks for one. */
+  readonly #span: Span | undefined;
   #controller: AbortController | undefined;
   #saver: Saver | undefined;
   #log: Log | undefined;
@@ -60,7 +71,8 @@ export class TaskRun implements TaskContext {
     this.attempt = dispatch.attempt;
     this.payload = dispatch.payload;
     this.saved = dispatch.checkpoint;
-    this.trace = dispatch.trace;
+    this.#span = spanOf(dispatch, agent, deps);
+    this.trace = (this.#span && traceparentOf(this.#span)) ?? dispatch.trace;
     this.signer = signer;
     this.epoch = dispatch.epoch;
     this.agent = agent;
@@ -128,10 +140,18 @@ export class TaskRun implements TaskContext {
     this.#controller.abort(new AbortedError(code, message, graceMs));
   }
 
-  /** Counts the end of the try. To be called once. */
+  /** Runs the handler; spans that it begins are children of the try's. */
+  invoke(handler: TaskHandler): unknown {
+    return this.#span === undefined
+      ? handler.run(this)
+      : withSpan(this.#span, () => handler.run(this));
+  }
+
+  /** Counts the end of the try, and ends its span. To be called once. */
   conclude(result: TryResult): void {
     const { clock, meters } = this.#deps;
     meters.ended(this.capability, result, clock.elapsed() - this.startedAtMs);
+    if (this.#span !== undefined) endSpan(this.#span, result === "succeeded" ? undefined : result);
   }
 
   /** Nothing this try still does counts: no outcome, no progress, no checkpoint. */
@@ -151,6 +171,23 @@ export class TaskRun implements TaskContext {
     });
     return this.#saver;
   }
+}
+
+function spanOf(dispatch: Dispatch, agent: Executor, deps: TaskRunDeps): Span | undefined {
+  const { trace, taskId, capability, attempt } = dispatch;
+  if (trace === undefined || !isSampled(trace)) return undefined;
+  return startSpan(`run ${capability}`, {
+    kind: SpanKind.CONSUMER,
+    parent: trace,
+    attributes: {
+      "messaging.system": "nats",
+      "mesh.task": taskId,
+      "mesh.capability": capability,
+      "mesh.attempt": attempt,
+      "mesh.node": deps.nodeId,
+      "mesh.agent": agent.name,
+    },
+  });
 }
 
 function withFields(log: Log, fields: LogFields): Log {

@@ -31,6 +31,7 @@ import type { z } from "zod";
 import { ConfigError, loadConfig, type ProcessConfig } from "./config.ts";
 import { createLogger, type Logger } from "./logger.ts";
 import { readSeed } from "./seed.ts";
+import { startTracing } from "./tracing.ts";
 
 /** What a service works with. */
 export interface ServiceDeps {
@@ -89,6 +90,7 @@ async function startService<S extends z.ZodObject>(
   const meters = new Meters();
   const { name: service } = definition;
   const log = createLogger({ service, instance, level: base.logLevel, meters });
+  const stopTracing = await startTracing(service, instance);
   const connecting = openConnection({
     servers: base.natsUrl.split(","),
     seed: base.natsNkey === undefined ? undefined : readSeed(base.natsNkey),
@@ -134,6 +136,7 @@ async function startService<S extends z.ZodObject>(
     log.info({}, "service stopped");
   } finally {
     await nc.close();
+    await stopTracing();
   }
 }
 

@@ -29,6 +29,11 @@ export const Config = ProcessConfig.extend({
   apartMax: z.coerce.number().int().min(1).default(10_000),
   /** How long a task beyond `apartMax` waits in the stream before it is looked at again. */
   apartDelayMs: z.coerce.number().int().min(1_000).default(30_000),
+  /**
+   * Share of the tasks without a `traceparent` for which the coordinator begins a trace, 0 to 1. What
+   * is traced is for those who submit to say.
+   */
+  traceRatio: z.coerce.number().min(0).max(1).default(0),
   /** How long a node that refused a task, or did not answer, is given nothing. */
   shunMs: z.coerce.number().int().min(10).default(500),
 });

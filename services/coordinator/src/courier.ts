@@ -124,11 +124,18 @@ export class Courier {
       [Header.incarnation, String(record.incarnation ?? 0)],
       [Header.timeout, formatDuration(held.options.timeoutMs)],
     );
+    if (held.traced !== undefined) retrace(entries, held.traced.traceparent);
     if (saved !== undefined) {
       entries.push([Header.checkpoint, Buffer.from(saved).toString("base64")]);
     }
     return entries;
   }
+}
+
+/** Puts the try's own trace context in the place of the submit's. */
+function retrace(entries: HeaderEntry[], traceparent: string): void {
+  const at = entries.findIndex(([name]) => name === Header.traceparent);
+  entries.splice(at < 0 ? entries.length : at, 1, [Header.traceparent, traceparent]);
 }
 
 function subjectOf({ record }: Parcel): string {
@@ -142,7 +149,7 @@ function batched({ held, record, payload }: Parcel): BatchedTask {
       capability: held.capability,
       attempt: record.attempt,
       timeoutMs: held.options.timeoutMs,
-      trace: held.options.trace,
+      trace: held.traced?.traceparent ?? held.options.trace,
       ...(held.options.signature === undefined ? {} : { signed: signedHead(held) }),
       bytes: payload.length,
     },

@@ -142,6 +142,7 @@ export class Dispatcher {
     const left = moved(record, reason, { epoch, at: records.now() });
     log.info({ taskId: held.id, attempt: record.attempt, from: record.node, reason }, "task moved");
     meters.moves.of(reason).inc();
+    held.traced?.moving(record, reason);
     if (left.kind === "final") {
       if (!(await records.write(held, left.record))) return this.examine(held);
       await records.bury(held, left.record);
@@ -231,6 +232,7 @@ export class Dispatcher {
     held.orphanSinceMs = undefined;
     held.accepted = false;
     held.startedAtMs = clock.elapsed();
+    held.traced?.began(next);
     const asks = this.#options.fleet.record(slot.node)?.batches !== true;
     if (asks || held.payload === undefined || next.attempt > 1) await this.#send(held, asks);
     else this.#sendNow(held, next, { payload: held.payload, saved: undefined, asks });
@@ -320,6 +322,7 @@ export class Dispatcher {
     }
     if (!(await records.write(held, adopted(record, epoch)))) return this.examine(held);
     this.#options.meters.offered(held.capability);
+    held.traced?.began(record, true);
     held.slot = fleet.occupy(record.node, record.incarnation ?? 0, held.capability);
     held.phase = "running";
     await this.question(held);
@@ -346,6 +349,7 @@ export class Dispatcher {
   #letGo(held: HeldTask): void {
     this.#releaseSlot(held);
     held.phase = "left";
+    held.traced?.close(held.record?.status);
     this.#options.records.acknowledge(held.ack);
     this.#options.onLeft(held);
   }
@@ -358,6 +362,7 @@ export class Dispatcher {
     if (held.gone) return;
     this.#releaseSlot(held);
     held.phase = "left";
+    held.traced?.close(held.record?.status);
     this.#options.onLeft(held);
   }
 

@@ -4,7 +4,7 @@
  * What is here can be rebuilt from the message and the record. The payload is let go as soon as a
  * node has it, and fetched again from the stream when it is needed once more.
  */
-import type { ReadHeaders } from "@swarm-mesh/bus";
+import { isSampled, type ReadHeaders } from "@swarm-mesh/bus";
 import {
   type BadHeader,
   Header,
@@ -28,6 +28,7 @@ import { type BriefMap, isoTime, timeOf } from "@swarm-mesh/runtime";
 import type { Precedence, Waiting } from "./backlog.ts";
 import type { Slot } from "./fleet.ts";
 import type { Submission } from "./lifecycle.ts";
+import { TaskTrace } from "./task-trace.ts";
 
 /** A message of the task stream, as it was delivered or read. */
 export interface Delivery {
@@ -62,6 +63,8 @@ export class HeldTask implements Waiting, Submission {
   readonly payloadBytes: number;
   /** When its message was stored, by the server's wall clock. */
   readonly storedAtMs: number;
+  /** Its part of the trace, when the submit asks for one. */
+  readonly traced: TaskTrace | undefined;
   ack: string;
   payload: Uint8Array | undefined;
 
@@ -99,8 +102,10 @@ export class HeldTask implements Waiting, Submission {
     this.ack = delivery.ack;
     this.payload = delivery.payload;
     this.payloadBytes = delivery.payload.length;
-    this.forward = forwarded(delivery.headers);
+    this.forward = withTrace(forwarded(delivery.headers), parsed.options.trace);
     this.renewedAtMs = nowMs;
+    const { trace } = parsed.options;
+    this.traced = trace !== undefined && isSampled(trace) ? new TaskTrace(this, trace) : undefined;
   }
 
   get requires(): Labels | undefined {
@@ -259,4 +264,10 @@ function forwarded(headers: Delivery["headers"]): readonly (readonly [string, st
     const value = headers.get(name);
     return value === "" || value.length > FORWARDED_MAX_CHARS ? [] : [[name, value] as const];
   });
+}
+
+/** A trace that the coordinator began goes with the task as if the submit had brought it. */
+function withTrace(headers: HeldTask["forward"], trace: string | undefined): HeldTask["forward"] {
+  const known = trace === undefined || headers.some(([name]) => name === Header.traceparent);
+  return known ? headers : [...headers, [Header.traceparent, trace]];
 }

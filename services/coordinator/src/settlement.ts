@@ -219,6 +219,8 @@ export class Settlement {
         } else await dispatcher.move(held, decision.reason);
         return "recorded";
       }
+      const span = held.traced?.recording();
+      // The span of a write that lost is not ended, and so not told.
       if (!(await this.#writeOutcome(held, decision.record, node))) {
         await this.#readAgain(held);
         continue;
@@ -228,6 +230,7 @@ export class Settlement {
         meters.of(held.capability).run.observeMs(clock.elapsed() - held.startedAtMs);
       }
       const written = held.record ?? decision.record;
+      if (span !== undefined) held.traced?.recorded(span, written);
       if (written.status === "retrying") await records.postpone(held, written.attempt + 1, dueAtMs);
       if (written.status === "failed") await records.bury(held, written);
       dispatcher.settle(held);

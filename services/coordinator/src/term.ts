@@ -34,7 +34,7 @@ import type { Config } from "./config.ts";
 import { Courier } from "./courier.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
-import { type Delivery, HeldTask, parseTask } from "./held-task.ts";
+import { type Delivery, HeldTask, type ParsedTask, parseTask } from "./held-task.ts";
 import { Lanes } from "./lanes.ts";
 import type { CoordinatorMeters } from "./meters.ts";
 import type { Holding } from "./queue.ts";
@@ -42,6 +42,7 @@ import { Records, TermOverError } from "./records.ts";
 import { Settlement } from "./settlement.ts";
 import { Snapshot } from "./snapshot.ts";
 import { Strays } from "./strays.ts";
+import { beginTrace } from "./task-trace.ts";
 import { Vigil } from "./vigil.ts";
 
 export interface TermOptions {
@@ -188,7 +189,7 @@ export class Term {
 
   #deliver(delivery: Delivery): void {
     if (!this.#options.trusted()) return;
-    const parsed = parseTask(delivery);
+    const parsed = this.#sampled(parseTask(delivery), delivery);
     const known = this.#tasks.get(parsed.id);
     if (known !== undefined) {
       this.#deliverAgain(known, parsed.retryAttempt, delivery);
@@ -216,6 +217,17 @@ export class Term {
       this.#dispatcher.place(held);
     }
     this.#touch(held.capability);
+  }
+
+  /** Begins a trace for some of the tasks that came without one, if that is asked for. */
+  #sampled(parsed: ParsedTask, delivery: Delivery): ParsedTask {
+    const { config, deps } = this.#options;
+    if (config.traceRatio === 0 || parsed.options.trace !== undefined || delivery.examine)
+      return parsed;
+    if (deps.random() >= config.traceRatio) return parsed;
+    const { id, capability, lane: precedence } = parsed;
+    const trace = beginTrace({ id, capability, precedence, storedAtMs: delivery.storedAtMs });
+    return trace === undefined ? parsed : { ...parsed, options: { ...parsed.options, trace } };
   }
 
   /** Another message of a task in hand: the same one again, its successor, or a second submit. */
