@@ -26,7 +26,7 @@ const GLOBAL_FLAGS = [
   ["--context <name>", "context of the `nats` command to take server and key from (NATS_CONTEXT)"],
   ["--inbox <name>", "user whose inbox to hear answers on; default: the key file's name"],
   ["--timeout <duration>", "how long to try, default 5s (NATS_TIMEOUT)"],
-  ["-o, --output <format>", "table or json; default table"],
+  ["-o, --output <format>", "table, json, or jsonl for a line each; default table"],
 ] as const;
 
 /** Adds the global flags to the program, where `--help` shows them. */

@@ -13,6 +13,7 @@ import type { Call } from "./call.ts";
 import { CliError, Exit, type ExitStatus } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { pairs, print, table } from "./output.ts";
+import { Progress } from "./progress.ts";
 import { outputOf } from "./target.ts";
 
 export interface CheckFlags {
@@ -23,22 +24,21 @@ export interface CheckFlags {
 const SHOWN_MAX = 50;
 /** Lines of evidence shown for one violation. */
 const EVIDENCE_MAX = 4;
-/** At a terminal, a word after each so many lines: judging a million takes a while. */
-const PROGRESS_LINES = 100_000;
 
 /** Judges the files as one history and prints the verdict. Resolves with the status to end with. */
 export async function checkHistories(call: Call<CheckFlags>): Promise<ExitStatus> {
   const { io, args, flags } = call;
   const format = flags.json ? "json" : outputOf(call.globals);
   const checker = new Checker();
+  const progress = new Progress(io, format, "lines read");
   let lines = 0;
   for (const name of args) {
     for await (const { number, line } of open(io, name)) {
       checker.hear(line, number, name);
-      if (++lines % PROGRESS_LINES === 0 && io.terminal) io.err(`\r${lines} lines read`);
+      progress.tell({ done: ++lines });
     }
   }
-  if (lines >= PROGRESS_LINES && io.terminal) io.err("\n");
+  progress.clear();
   const verdict = checker.judge();
   print(io, format, verdict, () => verdictText(verdict));
   return verdict.violations.length === 0 ? Exit.ok : Exit.error;

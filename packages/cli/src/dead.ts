@@ -1,176 +1,76 @@
-/** `swarmctl dead list|get|retry`: tasks that were given up, and giving them another chance. */
-import { JetStreamApiError, type JetStreamManager, type StoredMsg } from "@nats-io/jetstream";
-import type { SubmitItem } from "@swarm-mesh/client";
-import {
-  deadSubject,
-  encode,
-  Header,
-  Lane,
-  lastTokenOf,
-  looseValue,
-  MESH_DEAD,
-  SUBMIT_HEADERS,
-} from "@swarm-mesh/protocol";
-import { isoTime, systemClock, timeOf } from "@swarm-mesh/runtime";
+/** `swarmctl dead list|show`: tasks that were given up, one by one or by how they ended. */
+import { encode, looseValue, SUBMIT_HEADERS } from "@swarm-mesh/protocol";
+import { systemClock, timeOf } from "@swarm-mesh/runtime";
 import type { Call } from "./call.ts";
-import { CliError, Exit, usageError } from "./exit.ts";
+import {
+  type DeadLetter,
+  errorOf,
+  type LetterGroup,
+  LetterGroups,
+  newestLetters,
+  readLetter,
+  triesOf,
+} from "./dead-letters.ts";
+import { type FilterFlags, filterOf } from "./filters.ts";
 import { countFlag, taskIdArg } from "./flags.ts";
+import { ListWriter } from "./list-writer.ts";
 import { cell, document, pairs, print, span, table } from "./output.ts";
-import { type Session, withSession } from "./session.ts";
+import { Progress } from "./progress.ts";
+import { withSession } from "./session.ts";
 
-export interface DeadListFlags {
+export interface DeadListFlags extends FilterFlags {
   readonly limit: string;
+  readonly group?: boolean;
 }
 
-export interface DeadRetryFlags {
-  readonly capability?: string;
-  readonly signWith?: string;
-}
-
-/** A dead letter. */
-export interface DeadLetter {
-  /** Its place in the stream. */
-  readonly seq: number;
-  readonly task: string;
-  readonly capability: string;
-  readonly at: string;
-  readonly status: string;
-  readonly lane: string;
-  readonly submittedAt: string;
-  /** As the coordinator wrote them. */
-  readonly error: unknown;
-  readonly tries: unknown;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array;
-}
-
-const LIMIT_MAX = 1_000;
-const TASK_ID_MAX_CHARS = 64;
-/** JetStream's error code. */
-const NO_MESSAGE_FOUND = 10037;
+const LIMIT_MAX = 100_000;
 
 export async function listDead(call: Call<DeadListFlags>): Promise<void> {
   const limit = countFlag("--limit", call.flags.limit, { min: 1, max: LIMIT_MAX });
+  const filter = filterOf(call.flags);
   await withSession(call, "admin", async ({ format, manager }) => {
-    const letters = await readLast(await manager(), limit);
-    print(call.io, format, { dead: letters.map(shown) }, () => listText(letters));
+    const progress = new Progress(call.io, format, "dead letters found");
+    let done = 0;
+    const found = async function* () {
+      for await (const letter of newestLetters(await manager(), filter)) {
+        progress.tell({ done: ++done });
+        yield letter;
+      }
+    };
+    if (call.flags.group === true) {
+      const groups = new LetterGroups();
+      for await (const letter of found()) groups.add(letter);
+      progress.clear();
+      const value = { groups: groups.all() };
+      print(call.io, format, value, () => groupsText(value.groups));
+      return;
+    }
+    const writer = new ListWriter<DeadLetter>(call.io, format, {
+      name: "dead",
+      what: "dead letters",
+      head: ["SEQ", "TASK", "CAPABILITY", "STATUS", "TRIES", "AGE", "BYTES", "ERROR"],
+      row: rowOf,
+      none: "no dead letters",
+      limit,
+      json: shown,
+    });
+    for await (const letter of found()) if (!writer.add(letter)) break;
+    progress.clear();
+    writer.end();
   });
 }
 
-export async function getDead(call: Call): Promise<void> {
+/** Prints one letter: headers, body, every try and its error. */
+export async function showDead(call: Call): Promise<void> {
   const id = taskIdArg(call.args[0] ?? "");
   await withSession(call, "admin", async ({ format, manager }) => {
-    const letter = await readOne(await manager(), id);
+    const letter = await readLetter(await manager(), id);
     const value = { ...shown(letter), body: looseValue(letter.body) };
     print(call.io, format, value, () => letterText(letter));
   });
 }
 
-/**
- * Submits the dead task again, as it was, and prints the new id. A signature was for the old one, so
- * it is signed again or not at all.
- */
-export async function retryDead(call: Call<DeadRetryFlags>): Promise<void> {
-  const id = taskIdArg(call.args[0] ?? "");
-  const { signWith } = call.flags;
-  const work = async (session: Session): Promise<void> => {
-    const letter = await readOne(await session.manager(), id);
-    const capability = call.flags.capability ?? capabilityOf(letter);
-    const { capability: to, payload, ...options } = submitAgain(letter, capability);
-    const submitted = await session.client.submit(to, payload, options);
-    print(call.io, session.format, { ...submitted, of: letter.task, capability: to }, () =>
-      submitted.duplicate
-        ? `${submitted.id} was submitted before\n`
-        : `${submitted.id} submitted\n`,
-    );
-  };
-  await withSession(call, "admin", work, { signWith });
-}
-
-/** The id of a dead task's next life: the same for the same letter, so that a repeat is no new task. */
-export function retryId(letter: Pick<DeadLetter, "task" | "seq">): string {
-  const suffix = `-r${letter.seq}`;
-  return `${letter.task.slice(0, TASK_ID_MAX_CHARS - suffix.length)}${suffix}`;
-}
-
-/** The submit that a dead letter was, under its new id. */
-export function submitAgain(letter: DeadLetter, capability: string): SubmitItem {
-  const header = (name: string): string | undefined => letter.headers[name];
-  const attempts = header(Header.maxAttempts);
-  return {
-    capability,
-    payload: letter.body,
-    id: retryId(letter),
-    lane: Lane.catch("normal").parse(letter.lane),
-    maxAttempts: attempts === undefined ? undefined : Number(attempts),
-    timeout: header(Header.timeout),
-    backoff: header(Header.backoff),
-    requires: header(Header.requires),
-    prefer: header(Header.prefer),
-    strategy: header(Header.strategy),
-    trace: header(Header.traceparent),
-  };
-}
-
-/** The newest `limit` letters, newest first, one at a time: a body may have 1 MB. */
-async function readLast(manager: JetStreamManager, limit: number): Promise<readonly DeadLetter[]> {
-  const { state } = await manager.streams.info(MESH_DEAD.name);
-  const letters: DeadLetter[] = [];
-  for (let seq = state.last_seq; seq >= state.first_seq && seq > 0; seq--) {
-    if (letters.length >= limit) break;
-    const message = await readMessage(manager, { seq });
-    if (message !== undefined) letters.push(letterOf(message));
-  }
-  return letters;
-}
-
-async function readOne(manager: JetStreamManager, task: string): Promise<DeadLetter> {
-  const message = await readMessage(manager, { last_by_subj: deadSubject(task) });
-  if (message !== undefined) return letterOf(message);
-  throw new CliError(
-    Exit.notFound,
-    "not_found",
-    `there is no dead letter of task ${task}; \`swarmctl dead list\` shows those there are`,
-  );
-}
-
-async function readMessage(
-  manager: JetStreamManager,
-  query: { readonly seq: number } | { readonly last_by_subj: string },
-): Promise<StoredMsg | undefined> {
-  try {
-    return (await manager.streams.getMessage(MESH_DEAD.name, query)) ?? undefined;
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
-    throw error;
-  }
-}
-
-function letterOf(message: StoredMsg): DeadLetter {
-  const headers: Record<string, string> = {};
-  for (const name of message.header?.keys() ?? []) headers[name] = message.header.get(name);
-  const header = (name: string): string => headers[name] ?? "";
-  return {
-    seq: message.seq,
-    task: header(Header.taskId) || lastTokenOf(message.subject),
-    capability: header(Header.capability),
-    at: isoTime(message.time.getTime()),
-    status: header(Header.status),
-    lane: header(Header.lane),
-    submittedAt: header(Header.submittedAt),
-    error: jsonHeader(header(Header.error)),
-    tries: jsonHeader(header(Header.tries)),
-    headers,
-    body: message.data,
-  };
-}
-
-/** A header that holds JSON; as text when it was too long to be kept whole. */
-function jsonHeader(text: string): unknown {
-  return text === "" ? null : looseValue(Buffer.from(text));
-}
-
-/** A letter for programs; the body alone is left to `get`. */
+/** A letter for programs; the body alone is left to `show`. */
 function shown({ body, headers, ...letter }: DeadLetter): object {
   const submitHeaders = SUBMIT_HEADERS.filter((name) => headers[name] !== undefined);
   return {
@@ -180,19 +80,34 @@ function shown({ body, headers, ...letter }: DeadLetter): object {
   };
 }
 
-function listText(letters: readonly DeadLetter[]): string {
-  if (letters.length === 0) return "no dead letters\n";
-  const head = ["SEQ", "TASK", "CAPABILITY", "STATUS", "AGE", "BYTES", "ERROR"];
-  const rows = letters.map((letter) => [
+function rowOf(letter: DeadLetter): readonly string[] {
+  return [
     String(letter.seq),
     letter.task,
     cell(letter.capability, 32),
     letter.status,
+    String(triesOf(letter).length),
     span(systemClock.now() - timeOf(letter.at)),
     String(letter.body.length),
-    cell(errorText(letter.error)),
+    cell(errorText(letter)),
+  ];
+}
+
+/** A table of groups, the largest first. */
+export function groupsText(groups: readonly LetterGroup[]): string {
+  if (groups.length === 0) return "no dead letters\n";
+  const nowMs = systemClock.now();
+  const ago = (at: string): string => span(nowMs - timeOf(at));
+  const rows = groups.map((group) => [
+    String(group.count),
+    group.code === "" ? "-" : group.code,
+    cell(group.shape, 60),
+    cell(group.capabilities.join(","), 32),
+    ago(group.first),
+    ago(group.last),
+    group.example,
   ]);
-  return table(head, rows);
+  return table(["COUNT", "CODE", "MESSAGE", "CAPABILITIES", "FIRST", "LAST", "EXAMPLE"], rows);
 }
 
 function letterText(letter: DeadLetter): string {
@@ -202,28 +117,27 @@ function letterText(letter: DeadLetter): string {
     ["status", letter.status],
     ["submitted", letter.submittedAt],
     ["given up", `${letter.at} (letter ${letter.seq})`],
-    ["error", errorText(letter.error)],
+    ["error", errorText(letter)],
   ];
   for (const name of SUBMIT_HEADERS) {
     const value = letter.headers[name];
     if (value !== undefined) rows.push([name, value]);
   }
-  for (const failed of Array.isArray(letter.tries) ? letter.tries : []) {
-    rows.push(["try", cell(encode(failed), 200)]);
+  const tries = triesOf(letter);
+  for (const { attempt, node, at, error } of tries) {
+    const where = node === null ? "" : ` on ${node}`;
+    rows.push([`try ${attempt}`, `${error.code}${where} at ${at}: ${cell(error.message, 400)}`]);
   }
+  // Cut where it was too long, it is text that no longer reads as tries.
+  if (tries.length === 0 && letter.tries !== null)
+    rows.push(["tries", cell(encode(letter.tries), 400)]);
   const body = looseValue(letter.body);
   const text = typeof body === "string" ? `${body.trimEnd()}\n` : document(body);
   return `${pairs(rows)}\nbody, ${letter.body.length} bytes:\n${text}`;
 }
 
-function errorText(error: unknown): string {
-  if (typeof error === "object" && error !== null && "message" in error && "code" in error) {
-    return `${String(error.message)} (${String(error.code)})`;
-  }
-  return error === null ? "-" : String(error);
-}
-
-function capabilityOf(letter: DeadLetter): string {
-  if (letter.capability !== "") return letter.capability;
-  throw usageError(`the dead letter of ${letter.task} names no capability; give --capability`);
+function errorText(letter: DeadLetter): string {
+  const error = errorOf(letter);
+  if (error !== undefined) return `${error.message} (${error.code})`;
+  return letter.error === null ? "-" : String(letter.error);
 }

@@ -11,6 +11,24 @@ export function durationFlag(flag: string, text: string): number {
   return ms;
 }
 
+/** `30s`, also in days: `7d` → 604 800 000. */
+export function ageFlag(flag: string, text: string): number {
+  const days = /^(\d{1,3})d$/.exec(text)?.[1];
+  const ms = days === undefined ? parseDuration(text) : Number(days) * DAY_MS;
+  if (ms !== undefined) return ms;
+  throw usageError(`${flag} ${show(text)} is no age: 30s, 5m, 2h or 7d`);
+}
+
+const DAY_MS = 86_400_000;
+
+/** `50/s` → 50 a second; also `300/m`. */
+export function rateFlag(flag: string, text: string): number {
+  const [, count, unit] = /^(\d{1,6})\/(s|m)$/.exec(text) ?? [];
+  const perSecond = Number(count) / (unit === "m" ? 60 : 1);
+  if (perSecond > 0) return perSecond;
+  throw usageError(`${flag} ${show(text)} is no rate: 50/s or 300/m`);
+}
+
 export interface Bounds {
   readonly min: number;
   readonly max: number;

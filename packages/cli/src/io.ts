@@ -1,5 +1,7 @@
 /** What a command knows of the terminal and the process it runs in; a test brings its own. */
 import { homedir } from "node:os";
+import { createInterface } from "node:readline/promises";
+import type { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 
 export interface Io {
@@ -9,10 +11,16 @@ export interface Io {
   /** Colours and redrawing are for people at a terminal. */
   readonly colour: boolean;
   readonly terminal: boolean;
+  /** Is standard error a terminal, where a line may be written over? */
+  readonly errTerminal: boolean;
   /** Writes to standard output; a line ends where the text says so. */
   out(text: string): void;
   err(text: string): void;
   readStdin(): Promise<Uint8Array>;
+  /** Standard input, for those who take it bit by bit. */
+  stdin(): Readable;
+  /** Asks a person, who says yes or does not; `undefined`: nobody is there to be asked. */
+  confirm(question: string): Promise<boolean | undefined>;
   /** Aborts at the first Ctrl-C; the second one ends the process at once. */
   interrupted(): AbortSignal;
 }
@@ -33,9 +41,23 @@ export function processIo(): Io {
     colour: terminal && (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb",
     out: (text) => void stdout.write(text),
     err: (text) => void process.stderr.write(text),
+    errTerminal: process.stderr.isTTY === true,
     readStdin: async () => buffer(process.stdin),
+    stdin: () => process.stdin,
+    confirm,
     interrupted: onceInterrupted(),
   };
+}
+
+async function confirm(question: string): Promise<boolean | undefined> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const said = await lines.question(`${question} [y/N] `);
+    return /^y(es)?$/i.test(said.trim());
+  } finally {
+    lines.close();
+  }
 }
 
 /** Handlers are set at the first call: a command that never asks ends by Ctrl-C as any program. */

@@ -52,7 +52,7 @@ function report(ending: Ending, args: readonly string[], io: Io): number {
 /** Read from the words themselves, because the error may be that they could not be parsed. */
 function wantsJson(args: readonly string[]): boolean {
   return args.some((arg, index) => {
-    if (arg === "-ojson" || arg === "--output=json") return true;
-    return (arg === "-o" || arg === "--output") && args[index + 1] === "json";
+    if (/^(-o|--output=)jsonl?$/.test(arg)) return true;
+    return (arg === "-o" || arg === "--output") && /^jsonl?$/.test(args[index + 1] ?? "");
   });
 }

@@ -15,8 +15,11 @@ import type { Call } from "./call.ts";
 import { settingText } from "./capabilities.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { durationFlag, labelFlags, nodeIdArg } from "./flags.ts";
-import { readLeases } from "./leases.ts";
+import type { Io } from "./io.ts";
+import { readLeases, readNodeLease } from "./leases.ts";
+import { operate } from "./operate.ts";
 import { type Colour, cell, type Paint, pairs, print, span, table } from "./output.ts";
+import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
 import { NO_SETTINGS, readSettings } from "./settings.ts";
 import { show, type WatchFlags } from "./watching.ts";
@@ -29,6 +32,7 @@ export interface NodeListFlags extends WatchFlags {
 export interface DrainFlags {
   readonly deadline: string;
   readonly wait?: boolean;
+  readonly reason?: string;
 }
 
 /** A node's record, and what it said of its load last; `null` when unknown or not ours to know. */
@@ -77,8 +81,12 @@ export async function drainNode(call: Call<DrainFlags>): Promise<void> {
   if (deadlineMs > deadlineMaxMs) throw usageError("--deadline is at most 1h");
   await withSession(call, "admin", async (session) => {
     const { incarnation } = await findNode(session, id);
-    await orderDrain(session, id, deadlineMs);
-    if (call.flags.wait === true) await waitUntilGone(session, { id, incarnation, deadlineMs });
+    const { reason = "swarmctl node drain" } = call.flags;
+    const deed = { action: "node.drain" as const, target: id, reason };
+    await operate(session, deed, () => orderDrain(session, id, { deadlineMs, reason }));
+    if (call.flags.wait === true) {
+      await waitUntilGone(session, call.io, { id, incarnation, deadlineMs });
+    }
     const state = call.flags.wait === true ? "left" : "draining";
     print(call.io, session.format, { id, state, deadlineMs }, () => `${id} ${state}\n`);
   });
@@ -87,8 +95,7 @@ export async function drainNode(call: Call<DrainFlags>): Promise<void> {
 /** A node's answer to the order. */
 const Accepted = z.looseObject({ draining: z.literal(true) });
 
-async function orderDrain(session: Session, id: string, deadlineMs: number): Promise<void> {
-  const order = { deadlineMs, reason: "swarmctl node drain" };
+async function orderDrain(session: Session, id: string, order: DrainOrder): Promise<void> {
   const subject = nodeSubject(id, "drain");
   const { timeoutMs } = session.target;
   const answer = await session.client.askOnce(subject, order, Accepted, { timeoutMs });
@@ -113,16 +120,32 @@ async function orderDrain(session: Session, id: string, deadlineMs: number): Pro
 /** A drain is followed by the record, which the registry writes when the node says goodbye. */
 async function waitUntilGone(
   session: Session,
+  io: Io,
   { id, incarnation, deadlineMs }: { id: string; incarnation: number; deadlineMs: number },
 ): Promise<void> {
-  const deadline = systemClock.elapsed() + deadlineMs + session.target.timeoutMs;
-  for (;;) {
-    const node = (await session.client.nodes()).find((candidate) => candidate.id === id);
-    if (node === undefined || node.incarnation > incarnation || isGone(node.state)) return;
-    if (systemClock.elapsed() >= deadline) {
-      throw new CliError(Exit.timeout, "timeout", `${id} has not left: it is ${node.state}`);
+  const { format, target } = session;
+  const progress = new Progress(io, format, `tasks of ${id} done`);
+  const startedAtMs = systemClock.elapsed();
+  const deadline = startedAtMs + deadlineMs + target.timeoutMs;
+  let total = 0;
+  try {
+    for (;;) {
+      const node = (await session.client.nodes()).find((candidate) => candidate.id === id);
+      if (node === undefined || node.incarnation > incarnation || isGone(node.state)) return;
+      const now = systemClock.elapsed();
+      if (now >= deadline) {
+        throw new CliError(Exit.timeout, "timeout", `${id} has not left: it is ${node.state}`);
+      }
+      if (io.errTerminal && format === "table") {
+        const left = (await readNodeLease(session, id))?.running ?? 0;
+        total = Math.max(total, left);
+        const note = `handed back in ${span(Math.max(0, startedAtMs + deadlineMs - now))} at the latest`;
+        progress.tell({ done: total - left, total, note });
+      }
+      await systemClock.sleep(WAIT_POLL_MS);
     }
-    await systemClock.sleep(WAIT_POLL_MS);
+  } finally {
+    progress.clear();
   }
 }
 

@@ -4,7 +4,8 @@ import Table from "cli-table3";
 import picocolors from "picocolors";
 import type { Io } from "./io.ts";
 
-export type Format = "table" | "json";
+/** `jsonl`: a line for each thing; where there is only one, one line. */
+export type Format = "table" | "json" | "jsonl";
 export type Colour = "green" | "yellow" | "red" | "cyan" | "dim" | "bold";
 
 /** Colours text, or leaves it as it is. */
@@ -62,8 +63,13 @@ export function line(value: unknown): string {
 }
 
 /** Prints `value` as JSON, or what `render` makes of it. */
-export function print(io: Io, format: Format, value: unknown, render: () => string): void {
-  io.out(format === "json" ? document(value) : render());
+export function print(
+  io: Pick<Io, "out">,
+  format: Format,
+  value: unknown,
+  render: () => string,
+): void {
+  io.out(format === "table" ? render() : format === "json" ? document(value) : line(value));
 }
 
 /** Text as a cell: one line, cut. */

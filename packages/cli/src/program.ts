@@ -7,6 +7,7 @@ import { addCompletionCommand } from "./commands/completion.ts";
 import { addDashboardCommand } from "./commands/dashboard.ts";
 import { addDeadCommands } from "./commands/dead.ts";
 import { addDevCommand } from "./commands/dev.ts";
+import { addEventsCommand } from "./commands/events.ts";
 import { addKeysCommands } from "./commands/keys.ts";
 import { addNodeCommands } from "./commands/node.ts";
 import { addServiceCommand } from "./commands/service.ts";
@@ -71,6 +72,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addDashboardCommand(program, declare);
   addWhyCommand(program, declare);
   addDeadCommands(program, declare);
+  addEventsCommand(program, declare);
   addServiceCommand(program, declare);
   addCheckCommand(program, declare);
   addKeysCommands(program, declare);

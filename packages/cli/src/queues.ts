@@ -1,10 +1,5 @@
 /** What waits for each capability, lane by lane: from the streams' and consumers' own figures. */
-import {
-  type ConsumerInfo,
-  JetStreamApiError,
-  type JetStreamManager,
-  type StoredMsg,
-} from "@nats-io/jetstream";
+import type { ConsumerInfo, JetStreamManager, StoredMsg } from "@nats-io/jetstream";
 import { goodHeaders } from "@swarm-mesh/bus";
 import {
   Header,
@@ -15,6 +10,7 @@ import {
   type TaskRecord,
   tokenOf,
 } from "@swarm-mesh/protocol";
+import { isNothing } from "./stored.ts";
 
 /** In the order in which they are served; `retry` are tries that are due. */
 export const LANES = ["retry", "high", "normal", "low"] as const;
@@ -161,9 +157,6 @@ function countRunning(running: readonly TaskRecord[]): ReadonlyMap<string, numbe
 
 /** Messages at the front of a lane that are looked at for one that does not run. */
 const LOOKED_AT_MAX = 32;
-/** JetStream's error code, and the status of a direct read. */
-const NO_MESSAGE_FOUND = 10037;
-const NOT_FOUND = 404;
 
 /**
  * When the first task that waits in the lane was stored, ms since the epoch; `undefined`: none, or
@@ -215,12 +208,6 @@ async function nextMessage(
     if (isNothing(error)) return undefined;
     throw error;
   }
-}
-
-function isNothing(error: unknown): boolean {
-  if (!(error instanceof Error) || !("code" in error)) return false;
-  const code = error instanceof JetStreamApiError ? NO_MESSAGE_FOUND : NOT_FOUND;
-  return error.code === code;
 }
 
 /** The task a message is of. */

@@ -24,6 +24,7 @@ export interface SubmitFlags {
   readonly trace?: string;
   readonly signWith?: string;
   readonly expires?: string;
+  readonly lines?: string;
   readonly wait?: boolean;
   readonly waitTimeout: string;
 }
@@ -33,6 +34,12 @@ export async function submitTask(call: Call<SubmitFlags>): Promise<number> {
   const [capability = "", payload] = call.args;
   const options = submitOptions(call.flags);
   const timeoutMs = durationFlag("--wait-timeout", call.flags.waitTimeout);
+  const { lines } = call.flags;
+  if (lines !== undefined) {
+    const { checkLinesFlags, submitLines } = await import("./submit-lines.ts");
+    checkLinesFlags(payload, call.flags.wait === true);
+    return submitLines(call, lines, { capability, options, signWith: call.flags.signWith });
+  }
   const body = await readPayload(payload, call.io);
   const { signWith } = call.flags;
   const work = async ({ client, format, paint }: Session): Promise<number> => {

@@ -13,6 +13,7 @@ import { type DevFile, devFilePath, readDevFile } from "./dev/dev-file.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { choiceFlag, durationFlag } from "./flags.ts";
 import type { Io } from "./io.ts";
+import type { Format } from "./output.ts";
 
 /** The global flags as they were typed. */
 export interface GlobalFlags {
@@ -156,8 +157,8 @@ function inboxPrefixOf(inbox: string | undefined, nkey: string | undefined): str
 }
 
 /** An output format, checked. */
-export function outputOf(flags: GlobalFlags): "table" | "json" {
-  return choiceFlag("--output", flags.output ?? "table", ["table", "json"]);
+export function outputOf(flags: GlobalFlags): Format {
+  return choiceFlag("--output", flags.output ?? "table", ["table", "json", "jsonl"]);
 }
 
 /** An empty variable counts as unset. */

@@ -1,10 +1,9 @@
-/** `swarmctl task get|wait|watch|list|cancel`. */
-import type { TaskRecord } from "@swarm-mesh/protocol";
-import { Capability, ListTasks, TaskStatus } from "@swarm-mesh/protocol";
+/** `swarmctl task get|wait|watch|cancel`. */
+import type { TaskRecord, TaskStatus } from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
 import type { Call } from "./call.ts";
-import { CliError, Exit, usageError } from "./exit.ts";
-import { choiceFlag, countFlag, durationFlag, nodeIdArg, taskIdArg } from "./flags.ts";
+import { CliError, Exit } from "./exit.ts";
+import { durationFlag, taskIdArg } from "./flags.ts";
 import type { Io } from "./io.ts";
 import {
   type Colour,
@@ -16,20 +15,11 @@ import {
   pairs,
   print,
   span,
-  table,
 } from "./output.ts";
 import { withSession } from "./session.ts";
-import { show, type WatchFlags } from "./watching.ts";
 
 export interface WaitFlags {
   readonly waitTimeout: string;
-}
-
-export interface ListFlags extends WatchFlags {
-  readonly status?: string;
-  readonly capability?: string;
-  readonly node?: string;
-  readonly limit: string;
 }
 
 export async function getTask(call: Call): Promise<void> {
@@ -64,21 +54,9 @@ export async function watchTask(call: Call): Promise<number> {
     let last: TaskRecord | undefined;
     for await (const record of client.watch(id, { signal: call.io.interrupted() })) {
       last = record;
-      call.io.out(format === "json" ? line(record) : changeText(record, paint));
+      call.io.out(format === "table" ? changeText(record, paint) : line(record));
     }
     return last?.status === "succeeded" ? Exit.ok : Exit.error;
-  });
-}
-
-export async function listTasks(call: Call<ListFlags>): Promise<void> {
-  const filter = listFilter(call.flags);
-  await withSession(call, "client", async ({ client, format, paint }) => {
-    const view = {
-      read: () => client.list(filter),
-      render: (list: { readonly tasks: readonly TaskRecord[]; readonly complete: boolean }) =>
-        listText(list.tasks, list.complete, paint),
-    };
-    await show(view, { io: call.io, format, watch: call.flags.watch === true });
   });
 }
 
@@ -100,28 +78,13 @@ export function printEnd(
   { format, paint }: { readonly format: Format; readonly paint: Paint },
 ): number {
   const succeeded = record.status === "succeeded";
-  if (format === "json") io.out(document(record));
+  if (format !== "table") print(io, format, record, () => "");
   else if (succeeded) io.out(valueText(record.result));
   else {
     const reason = record.error === null ? "" : `: ${record.error.message} (${record.error.code})`;
     io.err(`swarmctl: task ${record.id} ${statusText(record, paint)}${reason}\n`);
   }
   return succeeded ? Exit.ok : Exit.error;
-}
-
-/** What the flags ask to list. */
-export function listFilter(flags: ListFlags): Partial<ListTasks> {
-  const { status, capability, node, limit } = flags;
-  const limitMax = ListTasks.shape.limit.unwrap().maxValue ?? 1_000;
-  if (capability !== undefined && !Capability.safeParse(capability).success) {
-    throw usageError(`--capability ${JSON.stringify(capability)} is no capability`);
-  }
-  return {
-    ...(status === undefined ? {} : { status: choiceFlag("--status", status, TaskStatus.options) }),
-    ...(capability === undefined ? {} : { capability }),
-    ...(node === undefined ? {} : { node: nodeIdArg(node) }),
-    limit: countFlag("--limit", limit, { min: 1, max: limitMax }),
-  };
 }
 
 const STATUS_COLOURS: Readonly<Record<TaskStatus, Colour>> = {
@@ -133,28 +96,13 @@ const STATUS_COLOURS: Readonly<Record<TaskStatus, Colour>> = {
   rejected: "red",
 };
 
-function statusText(record: TaskRecord, paint: Paint): string {
+/** A status, in its colour. */
+export function statusText(record: TaskRecord, paint: Paint): string {
   return paint(STATUS_COLOURS[record.status], record.status);
 }
 
-function listText(tasks: readonly TaskRecord[], complete: boolean, paint: Paint): string {
-  const head = ["ID", "CAPABILITY", "LANE", "STATUS", "TRY", "NODE", "AGE", "TOOK", "ERROR"];
-  const rows = tasks.map((task) => [
-    task.id,
-    cell(task.capability, 32),
-    task.lane,
-    statusText(task, paint),
-    `${task.attempt}`,
-    task.node ?? "-",
-    span(systemClock.now() - timeOf(task.submittedAt)),
-    took(task),
-    cell(task.error?.message ?? ""),
-  ]);
-  const more = complete ? "" : "(older records were not looked at)\n";
-  return tasks.length === 0 ? `no tasks with a record\n${more}` : `${table(head, rows)}${more}`;
-}
-
-function took(task: TaskRecord): string {
+/** How long the last try ran, or runs. */
+export function took(task: TaskRecord): string {
   if (task.startedAt === null) return "-";
   const end = task.finishedAt === null ? systemClock.now() : timeOf(task.finishedAt);
   return span(end - timeOf(task.startedAt));

@@ -1,7 +1,7 @@
 /** Printing something once, or again and again until Ctrl-C. */
 import { systemClock, ticks } from "@swarm-mesh/runtime";
 import type { Io } from "./io.ts";
-import { document, type Format, line } from "./output.ts";
+import { type Format, print } from "./output.ts";
 
 export interface WatchFlags {
   readonly watch?: boolean;
@@ -23,16 +23,30 @@ export async function show<T>(
   options: { readonly io: Io; readonly format: Format; readonly watch: boolean },
 ): Promise<void> {
   const { io, format, watch } = options;
-  if (!watch) {
+  // Documents that follow each other are lines.
+  const lines = watch && format === "json" ? "jsonl" : format;
+  await repeatedly(io, format, watch, async (shown) => {
     const value = await view.read();
-    io.out(format === "json" ? document(value) : view.render(value));
-    return;
-  }
+    print(shown, lines, value, () => view.render(value));
+  });
+}
+
+/**
+ * Does `once`; with `watch` every two seconds until interrupted. At a terminal what it prints
+ * replaces what it printed before, as a whole.
+ */
+export async function repeatedly(
+  io: Io,
+  format: Format,
+  watch: boolean,
+  once: (shown: Pick<Io, "out">) => Promise<void>,
+): Promise<void> {
+  if (!watch) return once(io);
   const signal = io.interrupted();
   for await (const _ of ticks({ clock: systemClock, everyMs: WATCH_INTERVAL_MS, signal })) {
-    const value = await view.read();
+    const parts: string[] = [];
+    await once({ out: (text) => void parts.push(text) });
     if (signal.aborted) return;
-    const text = format === "json" ? line(value) : view.render(value);
-    io.out(io.terminal && format === "table" ? `${CLEAR}${text}` : text);
+    io.out(`${io.terminal && format === "table" ? CLEAR : ""}${parts.join("")}`);
   }
 }

@@ -49,7 +49,7 @@ test("several files are one history", async ({ dir, io }) => {
 });
 
 test.for([["--json"], ["-o", "json"]])("%s prints the verdict", async (flags, { io }) => {
-  io.stdin = lines(ACKNOWLEDGED, waiting(), END);
+  io.typed = lines(ACKNOWLEDGED, waiting(), END);
   expect(await run(["check", "-", ...flags], io)).toBe(1);
   expect(JSON.parse(io.stdout)).toMatchObject({
     ...{ lines: 3, tasks: 1, acknowledged: 1, final: 0, records: 0, runs: 0, complete: true },
@@ -67,7 +67,7 @@ test.for([["--json"], ["-o", "json"]])("%s prints the verdict", async (flags, { 
 });
 
 test("a history without an end says what is not concluded", async ({ io }) => {
-  io.stdin = lines(ACKNOWLEDGED, waiting());
+  io.typed = lines(ACKNOWLEDGED, waiting());
   expect(await run(["check", "-"], io)).toBe(0);
   expect(io.stdout).toContain("the history has no end");
 });
@@ -90,15 +90,8 @@ test("no file at all is a usage error", async ({ io }) => {
 
 test("many violations are cut for people", async ({ io }) => {
   const many = Array.from({ length: 60 }, (_, index) => ({ ...ACKNOWLEDGED, task: `t${index}` }));
-  io.stdin = lines(...many, waiting(), END);
+  io.typed = lines(...many, waiting(), END);
   expect(await run(["check", "-"], io)).toBe(1);
   expect(io.stdout).toContain("\nand 10 more; --json has all\n");
   expect(io.stdout).toMatch(/\n60 violations of 1 rule\n$/);
-});
-
-test("at a terminal a long history says how far it is", async ({ dir }) => {
-  const io = new FakeIo({ cwd: dir, terminal: true });
-  io.stdin = lines(END).repeat(100_001);
-  expect(await run(["check", "-"], io)).toBe(0);
-  expect(io.stderr).toBe("\r100000 lines read\n");
 });

@@ -37,7 +37,7 @@ describe("task", () => {
     const file = await mesh.swarmctl(["task", "submit", "echo", "@in.txt", "--wait"], io);
     expect(file.stdout).toBe("from a file\n");
     const piped = new FakeIo({ cwd });
-    piped.stdin = "from a pipe\n";
+    piped.typed = "from a pipe\n";
     const stdin = await mesh.swarmctl(["task", "submit", "echo", "-", "--wait"], piped);
     expect(stdin.stdout).toBe("from a pipe\n");
     const missing = await mesh.swarmctl(["task", "submit", "echo", "@no"], new FakeIo({ cwd }));
@@ -126,38 +126,6 @@ describe("node", () => {
     expect(drained).toEqual({ status: 0, stdout: "n1 left\n", stderr: "" });
     expect((await mesh.swarmctl(["node", "list"])).stdout).toMatch(/n1 +LEFT +-\/2/);
     expect(await mesh.swarmctl(["node", "drain", "n1"])).toMatchObject({ status: 3 });
-  });
-});
-
-describe("dead", () => {
-  test("letters are listed, shown, and retried once", async ({ mesh }) => {
-    expect((await mesh.swarmctl(["dead", "list"])).stdout).toBe("no dead letters\n");
-    const submit = ["task", "submit", "fail", '{"n":1}', "--id", "f1", "--max-attempts", "1"];
-    await mesh.swarmctl([...submit, "--requires", "zone=eu", "--wait"]);
-
-    expect((await mesh.swarmctl(["dead", "list"])).stdout).toMatch(
-      /\n1 +f1 +fail +failed +\d+\w+ +7 +disk full \(disk_full\)\n/,
-    );
-    expect(await mesh.json("dead", "get", "f1")).toMatchObject({
-      seq: 1,
-      task: "f1",
-      capability: "fail",
-      body: { n: 1 },
-      error: { code: "disk_full" },
-      headers: { "Mesh-Max-Attempts": "1", "Mesh-Requires": "zone=eu" },
-    });
-    expect((await mesh.swarmctl(["dead", "get", "f1"])).stdout).toMatch(/body, 7 bytes:\n{\n/);
-    expect(await mesh.json("dead", "retry", "f1")).toEqual({
-      id: "f1-r1",
-      duplicate: false,
-      of: "f1",
-      capability: "fail",
-    });
-    expect((await mesh.swarmctl(["dead", "retry", "f1"])).stdout).toContain("submitted before");
-    expect(await mesh.json("dead", "retry", "f1", "--capability", "echo")).toMatchObject({
-      id: "f1-r1",
-    });
-    expect(await mesh.swarmctl(["dead", "get", "f2"])).toMatchObject({ status: 3 });
   });
 });
 

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import type { Io } from "../src/io.ts";
 
 /** A terminal that remembers what was printed. */
@@ -7,8 +8,14 @@ export class FakeIo implements Io {
   readonly home: string;
   readonly colour = false;
   readonly terminal: boolean;
+  readonly errTerminal: boolean;
+  /** What the person says who is asked; `undefined`: nobody is there. */
+  answer: boolean | undefined;
+  /** What was asked. */
+  asked = "";
   readonly stop = new AbortController();
-  stdin = "";
+  /** What is typed, or piped in. */
+  typed = "";
   stdout = "";
   stderr = "";
   /** Called after each print. */
@@ -26,6 +33,7 @@ export class FakeIo implements Io {
     this.home = options.home ?? "/nowhere";
     this.env = options.env ?? {};
     this.terminal = options.terminal ?? false;
+    this.errTerminal = this.terminal;
   }
 
   out(text: string): void {
@@ -38,7 +46,16 @@ export class FakeIo implements Io {
   }
 
   async readStdin(): Promise<Uint8Array> {
-    return Buffer.from(this.stdin);
+    return Buffer.from(this.typed);
+  }
+
+  stdin(): Readable {
+    return Readable.from([Buffer.from(this.typed)]);
+  }
+
+  async confirm(question: string): Promise<boolean | undefined> {
+    this.asked = question;
+    return this.answer;
   }
 
   interrupted(): AbortSignal {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { filterOf } from "../src/filters.ts";
 import {
   choiceFlag,
   countFlag,
@@ -7,10 +8,11 @@ import {
   handleFlags,
   labelFlags,
   nodeIdArg,
+  rateFlag,
   taskIdArg,
 } from "../src/flags.ts";
 import { submitOptions } from "../src/submit.ts";
-import { listFilter } from "../src/tasks.ts";
+import { serviceFilter } from "../src/task-list.ts";
 
 describe("a flag's value", () => {
   test.each([
@@ -79,15 +81,23 @@ describe("the flags of", () => {
     expect(() => submitOptions({ maxAttempts: "0", waitTimeout: "1h" })).toThrow("--max-attempts");
   });
 
-  test("task list become a filter", () => {
-    expect(listFilter({ status: "failed", node: "n1", capability: "echo", limit: "5" })).toEqual({
-      status: "failed",
-      node: "n1",
-      capability: "echo",
-      limit: 5,
-    });
-    expect(() => listFilter({ status: "lost", limit: "5" })).toThrow("--status");
-    expect(() => listFilter({ capability: "a.b", limit: "5" })).toThrow("--capability");
-    expect(() => listFilter({ limit: "1001" })).toThrow("from 1 to 1000");
+  test("lists become a filter", () => {
+    const now = Date.now();
+    const filter = filterOf({ status: "failed", node: "n1", olderThan: "1h", newerThan: "7d" });
+    expect(filter).toMatchObject({ status: "failed", node: "n1", capability: undefined });
+    expect(Math.abs((filter.beforeMs ?? 0) - (now - 3_600_000))).toBeLessThan(10_000);
+    expect(Math.abs((filter.afterMs ?? 0) - (now - 7 * 86_400_000))).toBeLessThan(10_000);
+    expect(() => filterOf({ status: "lost" })).toThrow("--status");
+    expect(() => filterOf({ capability: "a.b" })).toThrow("--capability");
+    expect(() => filterOf({ olderThan: "soon" })).toThrow("--older-than");
+    expect(serviceFilter({ status: "failed", limit: "5" })).toEqual({ status: "failed", limit: 6 });
+    expect(serviceFilter({ limit: "5000" })).toEqual({ limit: 1_000 });
+  });
+
+  test("a rate is so many a second", () => {
+    expect([rateFlag("--rate", "50/s"), rateFlag("--rate", "30/m")]).toEqual([50, 0.5]);
+    for (const bad of ["50", "0/s", "5/h", "-1/s"]) {
+      expect(() => rateFlag("--rate", bad)).toThrow("--rate");
+    }
   });
 });

@@ -100,6 +100,7 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .description("have a node take nothing new, finish and leave")
     .option("--deadline <duration>", "how long running tasks may take", "30s")
     .option("--wait", "until it has left")
+    .option("--reason <text>", "why, for those who ask")
     .addHelpText("after", DRAIN_EXAMPLES);
   declare<DrainFlags>(drain, async (call) => (await import("../nodes.ts")).drainNode(call));
 }

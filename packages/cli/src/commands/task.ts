@@ -1,15 +1,19 @@
 import type { Command } from "commander";
 import type { Declare } from "../call.ts";
 import type { SubmitFlags } from "../submit.ts";
-import type { ListFlags, WaitFlags } from "../tasks.ts";
+import type { ListFlags } from "../task-list.ts";
+import type { WaitFlags } from "../tasks.ts";
+import { addFilterFlags } from "./filters.ts";
 import { repeated } from "./repeated.ts";
 
 const SUBMIT_EXAMPLES = `
-The payload goes to the handler as it is: text, @file, or - for standard input; none is empty.
+The payload goes to the handler as it is: text, @file, or - for standard input; none is empty. With
+--lines and --id the same file again is the same tasks, so it may be interrupted and given again.
 
 Examples:
   $ swarmctl task submit echo '{"hello":"mesh"}' --wait
   $ swarmctl task submit wordcount @README.md --id readme-1 --lane high
+  $ swarmctl task submit thumb --lines urls.txt --id night-1   a task a line: night-1-1, night-1-2, …
   $ tar c src | swarmctl task submit build - --requires zone=eu --timeout 10m
   $ swarmctl task submit deploy @release.json --sign-with ci.nk --expires 1h --wait
 `;
@@ -20,8 +24,16 @@ Example:
   $ swarmctl task wait readme-1 --wait-timeout 10m
 `;
 const LIST_EXAMPLES = `
+Looks through the records of all tasks that are under way or ended within a day, newest change first,
+until it has found as many as --limit says. AGE counts from the submit. Tasks that wait for their first
+try have no record: --status waiting shows those, oldest first, to an admin. A client's key lists by
+status, capability and node alone, among the newest changes.
+
 Examples:
-  $ swarmctl task list --status failed --limit 20
+  $ swarmctl task list --status failed --newer-than 1h --limit 20
+  $ swarmctl task list --error timeout --capability thumb
+  $ swarmctl task list --search invoice-4711 -o jsonl
+  $ swarmctl task list --status waiting --older-than 10m
   $ swarmctl task list --node n1 --watch
 `;
 
@@ -48,17 +60,21 @@ export function addTaskCommands(program: Command, declare: Declare): void {
     .addHelpText("after", "\nExample:\n  $ swarmctl task watch readme-1 -o json\n");
   declare(watch, async (call) => (await import("../tasks.ts")).watchTask(call));
 
-  const list = task
-    .command("list")
-    .alias("ls")
-    .description("list tasks, newest change first; tasks still waiting have no record yet")
-    .option("--status <status>", "running, retrying, succeeded, failed, cancelled or rejected")
-    .option("--capability <name>", "of this kind")
-    .option("--node <id>", "on this node")
+  const list = addFilterFlags(
+    task
+      .command("list")
+      .alias("ls")
+      .description("list and search tasks, newest change first")
+      .option(
+        "--status <status>",
+        "waiting, running, retrying, succeeded, failed, cancelled or rejected",
+      )
+      .option("--node <id>", "on this node"),
+  )
     .option("--limit <count>", "most to list", "100")
     .option("-w, --watch", "print again every two seconds")
     .addHelpText("after", LIST_EXAMPLES);
-  declare<ListFlags>(list, async (call) => (await import("../tasks.ts")).listTasks(call));
+  declare<ListFlags>(list, async (call) => (await import("../task-list.ts")).listTasks(call));
 
   const cancel = task
     .command("cancel <id>")
@@ -85,6 +101,7 @@ function addSubmit(task: Command, declare: Declare): void {
       "--expires <duration>",
       "how long the signature is valid, retries included; default 24h",
     )
+    .option("--lines <file>", "a task for each line of a file, or of - for standard input")
     .option("-w, --wait", "until it has ended, and print the result")
     .option("--wait-timeout <duration>", "how long to wait", "24h")
     .addHelpText("after", SUBMIT_EXAMPLES);

@@ -31,6 +31,7 @@ import { readNodes } from "../node-records.ts";
 import { SERVICES } from "../services.ts";
 import type { Session } from "../session.ts";
 import { readSettings } from "../settings.ts";
+import { getMessage } from "../stored.ts";
 import {
   type EventFact,
   isLiving,
@@ -41,7 +42,6 @@ import {
   type NodeFact,
   type Refusal,
 } from "./facts.ts";
-import { getMessage } from "./queue.ts";
 
 const LEADING_SERVICE = "coordinator";
 /** As long as the monitor itself waits for a ping. */

@@ -1,5 +1,5 @@
 /** What is stored in the task streams: one task's message, and a capability's lanes. */
-import { JetStreamApiError, type JetStreamManager, type StoredMsg } from "@nats-io/jetstream";
+import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
 import { goodHeaders } from "@swarm-mesh/bus";
 import {
   delayedSubject,
@@ -17,13 +17,9 @@ import {
 } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
 import { backlogOf } from "../status.ts";
+import { getMessage, oldestFirst } from "../stored.ts";
 import type { LaneFact, QueuedFact, SearchFact } from "./facts.ts";
 
-/** Messages read in one request; the server ends it earlier at so many bytes. */
-const BATCH = 500;
-const BATCH_BYTES = 8 * 1024 * 1024;
-/** JetStream's error code. */
-const NO_MESSAGE_FOUND = 10037;
 /** Messages of one lane whose records are looked up. */
 const LOOKED_AT_MAX = 200;
 
@@ -78,7 +74,7 @@ export async function findQueued(
   ];
   let lookedAt = 0;
   for (const { stream, subject } of places) {
-    for await (const message of messages(manager, stream, subject)) {
+    for await (const message of oldestFirst(manager, { stream, subject })) {
       if (idOf(message) === id) {
         return { queued: queuedOf(message, stream), search: { ...NOTHING, lookedAt } };
       }
@@ -169,7 +165,7 @@ async function readLane(
   let lookedAt = 0;
   for (const subject of subjects) {
     const stream = tokenOf(subject, 2) === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
-    for await (const message of messages(manager, stream, subject)) {
+    for await (const message of oldestFirst(manager, { stream, subject })) {
       if (lookedAt >= LOOKED_AT_MAX) return { waiting: undefined, oldestAtMs };
       const id = idOf(message);
       if (ids.has(id)) continue;
@@ -183,34 +179,6 @@ async function readLane(
   return { waiting, oldestAtMs };
 }
 
-/** The messages of a stream on a subject, from its front, read in batches as they are asked for. */
-async function* messages(
-  manager: JetStreamManager,
-  stream: string,
-  subject: string,
-): AsyncGenerator<StoredMsg> {
-  for (let next = 1; ; ) {
-    let last: number | undefined;
-    try {
-      const batch = await manager.direct.getBatch(stream, {
-        seq: next,
-        batch: BATCH,
-        max_bytes: BATCH_BYTES,
-        next_by_subj: subject,
-      });
-      for await (const message of batch) {
-        last = message.seq;
-        yield message;
-      }
-    } catch (error) {
-      // An empty range is answered with an error: then there is no more.
-      if (!isNothing(error)) throw error;
-    }
-    if (last === undefined) return;
-    next = last + 1;
-  }
-}
-
 async function oneMessage(
   manager: JetStreamManager,
   stream: string,
@@ -222,25 +190,6 @@ async function oneMessage(
 
 function lastOf(manager: JetStreamManager, subject: string): Promise<StoredMsg | undefined> {
   return getMessage(manager, MESH_RETRIES.name, { last_by_subj: subject });
-}
-
-/** A stored message; `undefined`: there is none. */
-export async function getMessage(
-  manager: JetStreamManager,
-  stream: string,
-  query: { readonly seq: number } | { readonly last_by_subj: string },
-): Promise<StoredMsg | undefined> {
-  try {
-    return (await manager.streams.getMessage(stream, query)) ?? undefined;
-  } catch (error) {
-    if (isNothing(error)) return undefined;
-    throw error;
-  }
-}
-
-function isNothing(error: unknown): boolean {
-  if (error instanceof JetStreamApiError) return error.code === NO_MESSAGE_FOUND;
-  return error instanceof Error && "code" in error && error.code === 404;
 }
 
 /** The task a message is of. */
