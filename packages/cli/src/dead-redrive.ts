@@ -53,8 +53,10 @@ const NO_MESSAGE = 10043;
 /** What became of a letter. */
 interface Done {
   readonly letter: DeadLetter;
+  /** Of the new task, and whether it was stored before. */
   readonly id?: string;
   readonly duplicate?: boolean;
+  readonly capability?: string;
   readonly error?: string;
 }
 
@@ -81,7 +83,7 @@ export async function retryDead(call: Call<DeadRetryFlags>): Promise<number> {
         const { capability: to, payload, ...options } = submitAgain(letter, capability);
         const { id, duplicate } = await session.client.submit(to, payload, options);
         await forget(manager, letter);
-        return { letter, id, duplicate };
+        return { letter, id, duplicate, capability: to };
       }),
     );
   };
@@ -236,6 +238,7 @@ class Tally {
   readonly #progress: Progress;
   readonly #total: number | undefined;
   readonly #startedAtMs = systemClock.elapsed();
+  #last: Done | undefined;
   #ok = 0;
   #before = 0;
   #failed = 0;
@@ -252,7 +255,9 @@ class Tally {
     this.#progress = new Progress(call.io, session.format, `dead letters ${done}`);
   }
 
-  count({ letter, id, duplicate, error }: Done): void {
+  count(result: Done): void {
+    const { letter, id, duplicate, capability, error } = result;
+    this.#last = result;
     const { io } = this.#call;
     const { format } = this.#session;
     if (error !== undefined) {
@@ -262,7 +267,7 @@ class Tally {
     } else this.#ok++;
     if (duplicate === true) this.#before++;
     if (format === "jsonl") {
-      io.out(line({ task: letter.task, seq: letter.seq, id, duplicate, error }));
+      io.out(line({ task: letter.task, seq: letter.seq, id, duplicate, capability, error }));
     } else if (format === "table" && this.#call.args.length > 0 && id !== undefined) {
       this.#progress.clear();
       io.out(duplicate === true ? `${id} was submitted before\n` : `${id} submitted\n`);
@@ -280,7 +285,11 @@ class Tally {
     const failed = this.#failed === 0 ? "" : `, ${this.#failed} could not be`;
     const before = this.#before === 0 ? "" : `, ${this.#before} of them once before`;
     const text = `${cut}${letters(this.#ok)} ${this.#done} in ${seconds.toFixed(1)}s${before}${failed}\n`;
-    if (this.#session.format === "json") print(io, "json", value, () => text);
+    // Of one letter it is told what became of it.
+    const one = this.#call.args.length === 1 ? this.#last : undefined;
+    const { id, duplicate, capability } = one ?? {};
+    const single = id === undefined ? {} : { id, duplicate, of: one?.letter.task, capability };
+    if (this.#session.format === "json") print(io, "json", { ...single, ...value }, () => text);
     else if (this.#session.format === "table") io.out(text);
     return this.#failed === 0 && cut === "" ? Exit.ok : Exit.error;
   }
