@@ -170,6 +170,8 @@ install_all() {
   put_settings
   put_keys
   if [[ -z "$root" ]]; then run systemd-sysusers "$sysusers"; fi
+  # The server reads its key itself; the authority's stays root's.
+  if [[ -z "$root" && -e "$etc/tls/server.key" ]]; then run chown swarm-mesh-nats "$etc/tls/server.key"; fi
   systemd daemon-reload
   # shellcheck disable=SC2086 # one word each
   systemd --quiet enable swarm-mesh.target $here_units

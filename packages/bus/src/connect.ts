@@ -1,5 +1,11 @@
 import { type Log, silentLog } from "@swarm-mesh/runtime";
-import { connect, type NatsConnection, nkeyAuthenticator } from "nats";
+import {
+  connect,
+  type NatsConnection,
+  type TlsOptions as NatsTlsOptions,
+  nkeyAuthenticator,
+} from "nats";
+import { explainTls, type Protection, protectionFrom, TlsError, tlsFor } from "./tls.ts";
 
 export interface ConnectOptions {
   /** One server or several, `nats://host:port`. */
@@ -14,6 +20,8 @@ export interface ConnectOptions {
   readonly patient?: boolean;
   /** A whole inbox prefix, instead of {@link inbox}'s. From a NATS context. */
   readonly inboxPrefix?: string | undefined;
+  /** How it is encrypted. Default: what the environment says, see {@link protectionFrom}. */
+  readonly protection?: Protection | undefined;
   readonly log?: Log;
 }
 
@@ -27,15 +35,24 @@ const PING_INTERVAL_MS = 2_000;
 
 /**
  * Connects for good: the connection outlives every server restart and ends only when closed.
- * Rejects when the server refuses the key, or, unless `patient`, when no server answers.
+ * Rejects when the server refuses the key, with a {@link TlsError} when the way there is not as safe
+ * as it must be, or, unless `patient`, when no server answers.
  */
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
   const log = options.log ?? silentLog;
-  const nc = await dial(options, false).catch((error: unknown) => {
-    if (options.patient === false) throw error;
+  const servers =
+    typeof options.servers === "string" ? options.servers.split(",") : options.servers;
+  const protection = options.protection ?? protectionFrom(process.env);
+  const tls = await tlsFor(servers, protection);
+  // Others that the server names may be on other machines, and nothing here is encrypted.
+  const ignoreClusterUpdates = tls === undefined && protection.allowPlaintext !== true;
+  const way: Way = { servers: [...servers], tls, ignoreClusterUpdates };
+  const nc = await dial(options, way, false).catch(async (failure: unknown) => {
+    const error = await explainTls(failure, servers, tls !== undefined);
+    if (options.patient === false || error instanceof TlsError) throw error;
     // Said once: from here on the client tries by itself, without a word.
-    log.warn({ err: error, servers: options.servers }, "not connected yet, trying on");
-    return dial(options, true);
+    log.warn({ err: error, servers }, "not connected yet, trying on");
+    return dial(options, way, true);
   });
   void report(nc, log);
   writeOncePerTurn(nc);
@@ -82,9 +99,19 @@ interface Outbound {
   readonly outbound: { size(): number };
 }
 
-function dial(options: ConnectOptions, patient: boolean): Promise<NatsConnection> {
+/** Where to, and how protected. */
+interface Way {
+  readonly servers: string[];
+  readonly tls: NatsTlsOptions | undefined;
+  readonly ignoreClusterUpdates: boolean;
+}
+
+function dial(options: ConnectOptions, way: Way, patient: boolean): Promise<NatsConnection> {
+  const { servers, tls, ignoreClusterUpdates } = way;
   return connect({
-    servers: typeof options.servers === "string" ? options.servers : [...options.servers],
+    servers,
+    ignoreClusterUpdates,
+    ...(tls === undefined ? {} : { tls }),
     name: options.name,
     inboxPrefix: options.inboxPrefix ?? `_INBOX_${options.inbox}`,
     ...(options.seed === undefined

@@ -31,6 +31,13 @@ export {
 } from "./serve.ts";
 export { BadKeyError, SigningKey, VerifyingKey } from "./signing.ts";
 export {
+  type Protection,
+  protectionFrom,
+  TlsError,
+  type TlsErrorCode,
+  type TlsFiles,
+} from "./tls.ts";
+export {
   endSpan,
   isSampled,
   type Span,
@@ -39,4 +46,5 @@ export {
   traceparentOf,
   withSpan,
 } from "./tracing.ts";
+
 export { BucketView, type BucketViewOptions, type Change } from "./view.ts";

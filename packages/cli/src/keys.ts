@@ -1,7 +1,9 @@
 /** `swarmctl keys init|add`. */
 import { resolve } from "node:path";
-import { addNodeKey, DEFAULT_URL, prepareServerDir, seedPath } from "@swarm-mesh/server";
+import { isoTime } from "@swarm-mesh/runtime";
+import { addNodeKey, type Certificates, prepareServerDir, seedPath } from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
+import { usageError } from "./exit.ts";
 import { nodeIdArg } from "./flags.ts";
 import { pairs, print } from "./output.ts";
 import { outputOf } from "./target.ts";
@@ -10,6 +12,8 @@ export interface KeysInitFlags {
   readonly dir: string;
   readonly nodes: string;
   readonly url?: string;
+  readonly tls?: boolean;
+  readonly host?: readonly string[];
 }
 
 export interface KeysAddFlags {
@@ -22,16 +26,38 @@ export async function initKeys(call: Call<KeysInitFlags>): Promise<void> {
   const format = outputOf(call.globals);
   const dir = resolve(call.io.cwd, call.flags.dir);
   const nodes = call.flags.nodes.split(",").flatMap((id) => (id === "" ? [] : [nodeIdArg(id)]));
-  const url = call.flags.url ?? call.globals.server ?? DEFAULT_URL;
-  const { conf, publicKeys } = await prepareServerDir(dir, { nodes, url });
-  print(call.io, format, { dir, conf, url, publicKeys }, () =>
+  const { conf, url, publicKeys, tls, replaced } = await prepareServerDir(dir, {
+    nodes,
+    url: call.flags.url ?? call.globals.server,
+    tls: tlsOf(call.flags),
+  });
+  if (replaced !== undefined) {
+    call.io.err(
+      `nats-server.conf was renewed; what it was is in ${replaced}, and your own settings go into local.conf\n`,
+    );
+  }
+  print(call.io, format, { dir, conf, url, publicKeys, tls: tls ?? null }, () =>
     [
       pairs(Object.entries(publicKeys)),
       `\nseeds:         ${dir}/keys, for their owners alone\n`,
       `configuration: ${conf}\n`,
       `contexts:      XDG_CONFIG_HOME=${dir} nats --context admin …\n`,
+      tls === undefined ? "" : tlsLines(tls, url),
     ].join(""),
   );
+}
+
+function tlsOf({ tls, host }: KeysInitFlags): { readonly hosts: readonly string[] } | undefined {
+  if (tls === true) return { hosts: (host ?? []).flatMap((hosts) => hosts.split(",")) };
+  if (host === undefined) return undefined;
+  throw usageError("--host names what a certificate is for: --tls makes it");
+}
+
+function tlsLines({ hosts, until, ca }: Certificates, url: string): string {
+  return [
+    `certificate:   for ${hosts.join(", ")}, until ${isoTime(until).slice(0, "2027-01-31".length)}\n`,
+    `to connect:    NATS_URL=${url} NATS_CA=${ca}\n`,
+  ].join("");
 }
 
 /** Adds a node's key. The server lets the node in once it has read its configuration again. */

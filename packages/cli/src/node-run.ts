@@ -107,6 +107,7 @@ async function openNode(plan: NodePlan, { globals, io }: Call, meters: Meters): 
   const node = new MeshNode({
     id: plan.id,
     servers: target.servers,
+    protection: target.protection,
     seed: target.nkey === undefined ? undefined : await readSeed(target.nkey),
     slots: plan.slots,
     labels: plan.labels,

@@ -1,7 +1,7 @@
 /** One command's connection: opened as the right user, closed whatever happens. */
 import { resolve } from "node:path";
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { openConnection, openManager } from "@swarm-mesh/bus";
+import { openConnection, openManager, TlsError } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import { systemClock } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
@@ -89,8 +89,8 @@ async function dial(
   timeoutMs: number,
 ): Promise<NatsConnection | undefined> {
   const settled = new AbortController();
-  const { inboxPrefix, servers } = target;
-  const shared = { servers, seed, inboxPrefix, name: "swarmctl", inbox: "client" };
+  const { inboxPrefix, protection, servers } = target;
+  const shared = { servers, seed, inboxPrefix, protection, name: "swarmctl", inbox: "client" };
   const connecting = openConnection({ ...shared, patient: false });
   const late = systemClock.sleep(timeoutMs, settled.signal).then(() => undefined);
   try {
@@ -129,6 +129,9 @@ function connectError(target: Target, error: unknown): CliError {
       `${where} refused us: ${who}; say who you are with --nkey FILE or --context NAME`,
       { cause: error },
     );
+  }
+  if (error instanceof TlsError) {
+    return new CliError(Exit.denied, error.code, error.message, { cause: error });
   }
   const reason = error instanceof Error ? error.message : String(error);
   return new CliError(

@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import { type Protection, protectionFrom, type TlsFiles } from "@swarm-mesh/bus";
 import { decode } from "@swarm-mesh/protocol";
 import { z } from "zod";
 import { type DevFile, devFilePath, readDevFile } from "./dev/dev-file.ts";
@@ -38,6 +39,8 @@ export interface Target {
   readonly inboxPrefix: string;
   /** Where browsers connect, as far as it is known. */
   readonly websocket: string | undefined;
+  /** How the way there is encrypted: as the environment says, else the context. */
+  readonly protection: Protection;
   /** Where this comes from, for error messages. */
   readonly origin: string;
   readonly timeoutMs: number;
@@ -47,6 +50,9 @@ export interface Target {
 const NatsContext = z.looseObject({
   url: z.string().default(""),
   nkey: z.string().default(""),
+  ca: z.string().default(""),
+  cert: z.string().default(""),
+  key: z.string().default(""),
   inbox_prefix: z.string().default(""),
 });
 type NatsContext = z.infer<typeof NatsContext>;
@@ -76,11 +82,18 @@ export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Au
   const base = dev ?? context;
   const nkey = said.nkey === undefined ? base?.nkey : resolve(io.cwd, said.nkey);
   const servers = said.server ?? base?.url ?? "";
+  const { allowPlaintext, ...files } = protectionFrom(io.env);
   return {
     servers: (servers === "" ? DEFAULT_URL : servers).split(",").map((server) => server.trim()),
     nkey,
     websocket: said.server === undefined ? dev?.websocket : undefined,
     inboxPrefix: inboxPrefixOf(flags.inbox ?? (said.nkey === undefined ? base?.inbox : ""), nkey),
+    protection: {
+      allowPlaintext,
+      ca: files.ca ?? base?.files.ca,
+      cert: files.cert ?? base?.files.cert,
+      key: files.key ?? base?.files.key,
+    },
     origin: base?.origin ?? (silent ? "the default" : "the command line or the environment"),
     timeoutMs,
   };
@@ -96,6 +109,7 @@ interface Base {
   readonly nkey: string | undefined;
   readonly inbox: string;
   readonly websocket?: string | undefined;
+  readonly files: TlsFiles;
   readonly origin: string;
 }
 
@@ -113,7 +127,7 @@ function devTarget(io: Surroundings, audience: Audience): Base | undefined {
     );
   }
   const { url, websocket } = file;
-  return { url, websocket, nkey, inbox: audience, origin };
+  return { url, websocket, nkey, inbox: audience, files: {}, origin };
 }
 
 function contextTarget(
@@ -135,7 +149,10 @@ function contextTarget(
     }
   }
   const nkey = context.nkey === "" ? undefined : expandHome(context.nkey, io.home);
-  return { url: context.url, nkey, inbox: context.inbox_prefix, origin: `context ${name}` };
+  const file = (path: string): string | undefined =>
+    path === "" ? undefined : expandHome(path, io.home);
+  const files = { ca: file(context.ca), cert: file(context.cert), key: file(context.key) };
+  return { url: context.url, nkey, inbox: context.inbox_prefix, files, origin: `context ${name}` };
 }
 
 function readContext(name: string, path: string): NatsContext {

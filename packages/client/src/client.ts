@@ -5,7 +5,14 @@
  * again until its deadline, and only then says that it does not know. Submits carry one id through
  * all tries, so a repeat never makes a second task.
  */
-import { type Answer, openConnection, Requester, SigningKey, watchLink } from "@swarm-mesh/bus";
+import {
+  type Answer,
+  openConnection,
+  type Protection,
+  Requester,
+  SigningKey,
+  watchLink,
+} from "@swarm-mesh/bus";
 import {
   cancelSubject,
   type FindNodes,
@@ -65,6 +72,8 @@ export interface ConnectClientOptions extends MeshClientOptions {
   readonly servers: string | readonly string[];
   /** The nkey seed of the user; without it the connection is anonymous. */
   readonly seed?: Uint8Array | undefined;
+  /** How the way to the server is encrypted. Default: what the environment says, `NATS_CA` and others. */
+  readonly protection?: Protection | undefined;
   /** Shown by the server for this connection. */
   readonly name?: string | undefined;
   /** Keep trying when no server answers at first. Default true. */
@@ -90,13 +99,14 @@ const TRY_TIMEOUT_MS = 3_000;
 
 /** Connects as a user of the mesh. {@link MeshClient.close} closes the connection. */
 export async function connectClient(options: ConnectClientOptions): Promise<MeshClient> {
-  const { inbox = "client", inboxPrefix, patient = true, log, seed, servers } = options;
+  const { inbox = "client", inboxPrefix, patient = true, log, protection, seed, servers } = options;
   const nc = await openConnection({
     servers,
     seed,
     inbox,
     inboxPrefix,
     patient,
+    protection,
     name: options.name ?? "mesh-client",
     ...(log === undefined ? {} : { log }),
   });

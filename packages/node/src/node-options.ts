@@ -1,4 +1,5 @@
 /** How a node is set up. */
+import type { Protection } from "@swarm-mesh/bus";
 import type { Registration } from "@swarm-mesh/protocol";
 import type { Clock, Log, Meters, Random } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
@@ -12,6 +13,8 @@ export interface MeshNodeOptions {
   readonly servers?: string | readonly string[];
   /** The nkey seed that says who we are; without it the connection is anonymous. */
   readonly seed?: Uint8Array | undefined;
+  /** How the way to the server is encrypted. Default: what the environment says, `NATS_CA` and others. */
+  readonly protection?: Protection | undefined;
   /** A connection to use instead of opening one; its owner closes it. */
   readonly connection?: NatsConnection;
   /** Tasks at once, when there is one agent, `main`. Default: the number of cores. */

@@ -226,12 +226,13 @@ export class MeshNode {
   }
 
   async #open(registration: Registration): Promise<Session> {
-    const { id, connection, seed, servers } = this.#options;
+    const { id, connection, protection, seed, servers } = this.#options;
     const opening =
       connection ??
       openConnection({
         servers: servers ?? "nats://127.0.0.1:4222",
         seed,
+        protection,
         name: `node/${id}`,
         inbox: id,
         log: this.#log,

@@ -21,6 +21,13 @@ export const ProcessConfig = z.strictObject({
   natsUrl: z.string().min(1).default("nats://127.0.0.1:4222"),
   /** File with the nkey seed, mode 600. `NATS_NKEY` in the environment. None: anonymous. */
   natsNkey: z.string().optional(),
+  /** File with the authorities whose signature under the server's certificate counts. `NATS_CA`. */
+  natsCa: z.string().optional(),
+  /** A certificate of our own, for a server that asks for one, and its key. `NATS_CERT`, `NATS_KEY`. */
+  natsCert: z.string().optional(),
+  natsKey: z.string().optional(),
+  /** Connect to another machine without TLS, when its server has none. */
+  allowPlaintext: z.stringbool().or(z.boolean()).default(false),
   /** `silent` for tests. */
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   /** Copies of every stream and bucket: 1 on one server, 3 or 5 on a cluster of that size. */
@@ -43,6 +50,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const NATS_VARIABLES: Readonly<Record<string, string>> = {
   NATS_URL: "natsUrl",
   NATS_NKEY: "natsNkey",
+  NATS_CA: "natsCa",
+  NATS_CERT: "natsCert",
+  NATS_KEY: "natsKey",
 };
 
 /** Unknown `MESH_*` variables at most this far from a known one are taken for typing errors. */

@@ -12,7 +12,7 @@ export async function mainOf<S extends z.ZodObject>(
 
 ${purpose} Reads FILE (YAML or JSON), then the environment:
   ${Object.keys(definition.config.shape).map(variableOf).join("\n  ")}
-NATS_URL and NATS_NKEY are read as well. What each means: docs/configuration.md
+NATS_URL, NATS_NKEY, NATS_CA, NATS_CERT and NATS_KEY are read as well. What each means: docs/configuration.md
 `;
   try {
     const { values } = parseArgs({

@@ -14,6 +14,7 @@ import {
   openManager,
   Requester,
   StoreMismatchError,
+  TlsError,
 } from "@swarm-mesh/bus";
 import { serveStatus } from "@swarm-mesh/metrics";
 import {
@@ -71,7 +72,11 @@ export async function runService<S extends z.ZodObject>(
     await startService(definition, options.configFile, stop);
     process.exit(0);
   } catch (error) {
-    const expected = error instanceof ConfigError || error instanceof StoreMismatchError;
+    // What an operator puts right: one line says it, and no stack.
+    const expected =
+      error instanceof ConfigError ||
+      error instanceof StoreMismatchError ||
+      error instanceof TlsError;
     process.stderr.write(
       `${definition.name}: ${expected ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
     );
@@ -96,6 +101,12 @@ async function startService<S extends z.ZodObject>(
     seed: base.natsNkey === undefined ? undefined : readSeed(base.natsNkey),
     name: `${definition.name}/${instance}`,
     inbox: definition.name,
+    protection: {
+      ca: base.natsCa,
+      cert: base.natsCert,
+      key: base.natsKey,
+      allowPlaintext: base.allowPlaintext,
+    },
     log,
   });
   const nc = await Promise.race([connecting, aborted(stop)]);

@@ -47,3 +47,8 @@ export function isoTime(ms: number): string {
 export function timeOf(iso: string): number {
   return Date.parse(iso);
 }
+
+/** The same time as libraries want it. */
+export function dateOf(ms: number): Date {
+  return new Date(ms);
+}

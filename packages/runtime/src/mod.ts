@@ -8,7 +8,7 @@ export {
   retry,
 } from "./backoff.ts";
 export { BriefMap } from "./brief-map.ts";
-export { type Clock, isoTime, systemClock, timeOf } from "./clock.ts";
+export { type Clock, dateOf, isoTime, systemClock, timeOf } from "./clock.ts";
 export { aborted, type Latch, latch, unlessAborted, within } from "./latch.ts";
 export { type Log, type LogFields, silentLog } from "./log.ts";
 export {

@@ -87,15 +87,7 @@ export async function readSeed(path: string): Promise<Uint8Array> {
 }
 
 async function readUser(path: string): Promise<{ seed: Uint8Array; publicKey: string }> {
-  if (process.platform !== "win32") {
-    const mode = (await stat(path)).mode & 0o777;
-    if ((mode & NOT_OWNER) !== 0) {
-      throw new ServerError(
-        "bad-key",
-        `${path} can be read by others (mode ${mode.toString(8)}). If nobody has, chmod 600 it; else make a new key.`,
-      );
-    }
-  }
+  await requirePrivate(path);
   const seed = new TextEncoder().encode((await readFile(path, "utf8")).trim());
   try {
     const publicKey = fromSeed(seed).getPublicKey();
@@ -104,6 +96,17 @@ async function readUser(path: string): Promise<{ seed: Uint8Array; publicKey: st
   } catch (error) {
     throw new ServerError("bad-key", `${path} holds no usable seed: ${problemOf(error)}`);
   }
+}
+
+/** Refuses a file that others than its owner can read: they may have its secret already. */
+export async function requirePrivate(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const mode = (await stat(path)).mode & 0o777;
+  if ((mode & NOT_OWNER) === 0) return;
+  throw new ServerError(
+    "bad-key",
+    `${path} can be read by others (mode ${mode.toString(8)}). If nobody has, chmod 600 it; else make a new key.`,
+  );
 }
 
 function publicKeyPath(dir: string, name: string): string {

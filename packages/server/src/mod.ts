@@ -1,3 +1,4 @@
+export { type Certificates, ensureCertificates, readCertificates } from "./certificates.ts";
 export { writeContexts } from "./contexts.ts";
 export { type Attempt, NatsServerNotFound, ServerError, type ServerErrorCode } from "./errors.ts";
 export {
@@ -15,7 +16,12 @@ export {
   type NatsServerBinary,
   type NatsServerSource,
 } from "./locate.ts";
-export { CONF_PATH, DEFAULT_URL, prepareServerDir, type ServerDir } from "./server-dir.ts";
+export {
+  CONF_PATH,
+  prepareServerDir,
+  type ServerDir,
+  type ServerDirOptions,
+} from "./server-dir.ts";
 export { type RunningNatsServer, type StartOptions, startNatsServer } from "./start.ts";
 export { USERS } from "./users.ts";
 export { ADVISED_VERSION, MINIMUM_VERSION, PREFERRED_VERSION } from "./version.ts";

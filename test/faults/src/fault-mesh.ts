@@ -162,6 +162,8 @@ export class FaultMesh {
       seed: this.seed(user),
       name: `faults/${user}`,
       inbox: user,
+      // Machines of a network that is ours alone.
+      protection: { allowPlaintext: true },
     });
     this.#connections.push(nc);
     return nc;
@@ -288,6 +290,7 @@ export class FaultMesh {
       env: {
         ...inherited,
         NATS_URL: url,
+        MESH_ALLOW_PLAINTEXT: "1",
         NATS_NKEY: this.#key(role === "service" ? service : name),
         NODE_OPTIONS: `--trace-warnings --import=${pathToFileURL(join(BUILT, "clock-shift.js")).href}`,
         FAULTS_CLOCK: this.#clockFile(name),

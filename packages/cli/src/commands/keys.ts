@@ -11,6 +11,7 @@ and for each node in <dir>/keys, the server's configuration, and contexts for th
 Examples:
   $ swarmctl keys init --nodes n1,n2,n3
   $ (cd .mesh && nats-server -c nats-server.conf)
+  $ swarmctl keys init --tls --host nats.example.org --host 10.0.0.4
 `;
 const ADD_EXAMPLES = `
 The server lets the node in once it has read its configuration again.
@@ -40,6 +41,12 @@ export function addKeysCommands(program: Command, declare: Declare): void {
     .option("--dir <dir>", "where to", ".mesh")
     .option("--nodes <ids>", "ids of nodes, separated by commas", "")
     .option("--url <url>", "address that the contexts name")
+    .option("--tls", "encrypt: make an authority and the server's certificate, or renew it")
+    .option(
+      "--host <host>",
+      "name or address others connect by, for the certificate; repeatable, default this machine's name",
+      repeated,
+    )
     .addHelpText("after", INIT_EXAMPLES);
   declare<KeysInitFlags>(init, async (call) => (await import("../keys.ts")).initKeys(call));
 

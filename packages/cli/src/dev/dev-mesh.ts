@@ -19,7 +19,7 @@ import {
   startNatsServer,
   writeContexts,
 } from "@swarm-mesh/server";
-import { CliError, Exit } from "../exit.ts";
+import { CliError, Exit, usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { Child } from "./child.ts";
 import { type DevFile, removeDevFile, writeDevFile } from "./dev-file.ts";
@@ -107,7 +107,12 @@ export class DevMesh {
     const { say, signal, printer, io } = this.#deps;
     const binary = await locateNatsServer({ report: say, offline, signal, env: { ...io.env } });
     if (port !== 0) await requireFree(port);
-    await prepareServerDir(dir, { nodes: nodeIds });
+    const { tls } = await prepareServerDir(dir, { nodes: nodeIds });
+    if (tls !== undefined) {
+      throw usageError(
+        `${dir} is set up for TLS, and \`swarmctl dev\` is for this machine alone: give it a --dir of its own`,
+      );
+    }
     if (!keep) await rm(join(dir, "jetstream"), { recursive: true, force: true });
     const server = await startNatsServer({
       binary: binary.path,
