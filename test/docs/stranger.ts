@@ -7,10 +7,9 @@
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Block, blocksOf, placeOf, ROOT, readPage } from "./markdown.ts";
 import { differenceOf } from "./output.ts";
 import { Terminal } from "./terminal.ts";
@@ -31,19 +30,30 @@ const PROGRAMS: Readonly<Record<string, (file: string) => string>> = {
   js: (file) => `node ${file}`,
   ts: (file) => `npx tsc -p play && node ${file.replace(/\.ts$/, ".js")}`,
 };
-const GONE_TIMEOUT_MS = 30_000;
 const asPrinted = process.env["MESH_DOCS_AS_PRINTED"] === "1";
 
 /** Follows a page from its first block to its last. Rejects where it does not do what it says. */
 export async function follow(page: string): Promise<void> {
+  await followAll([page]);
+}
+
+/**
+ * Follows pages one after the other with the same mesh running, each with terminals of its own. The
+ * mesh is started first, unless it is the first page that does so.
+ */
+export async function followAll(pages: readonly string[]): Promise<void> {
   const stranger = await Stranger.arrive();
   try {
-    const blocks = blocksOf(page, readPage(page));
-    if (!blocks.some(({ body, noRun }) => noRun === undefined && body.includes(START))) {
-      await stranger.startMesh();
-    }
-    for (const [index, block] of blocks.entries()) {
-      await stranger.take(block, blocks[index + 1]);
+    const first = blocksOf(pages[0] ?? "", readPage(pages[0] ?? ""));
+    const startsIt = first.some(({ body, noRun }) => noRun === undefined && body.includes(START));
+    if (!startsIt) await stranger.startMesh();
+    for (const page of pages) {
+      if (!startsIt) await stranger.openPath();
+      const blocks = blocksOf(page, readPage(page));
+      for (const [index, block] of blocks.entries()) {
+        await stranger.take(block, blocks[index + 1]);
+      }
+      await stranger.closeTerminals();
     }
   } finally {
     await stranger.leave();
@@ -82,6 +92,10 @@ class Stranger {
     await terminal.run(this.#said(asPrinted ? `npm ci && ${KEYS}` : KEYS));
     const mark = await terminal.start(this.#said(START));
     await terminal.waitFor(mark, (printed) => printed.includes(STARTED));
+  }
+
+  /** `swarmctl` without `npx`. */
+  async openPath(): Promise<void> {
     await this.#terminal(MAIN).run('export PATH="$PWD/node_modules/.bin:$PATH"');
   }
 
@@ -104,16 +118,24 @@ class Stranger {
     }
   }
 
-  /** Ends all that was started, and says what would not end. */
+  /** Closes every terminal but that of the mesh, and with them what runs there. */
+  async closeTerminals(): Promise<void> {
+    for (const [name, terminal] of this.#terminals) {
+      if (name === MESH) continue;
+      this.#terminals.delete(name);
+      this.#marks.delete(name);
+      await terminal.close();
+    }
+  }
+
+  /** Ends all that was started; the mesh last, so that nodes can leave. */
   async leave(): Promise<void> {
-    // The mesh last: nodes leave while there is one.
-    const names = [...this.#terminals.keys()].sort(
-      (a, b) => Number(a === MESH) - Number(b === MESH),
-    );
-    for (const name of names) await this.#terminals.get(name)?.close();
-    const left = await endOfAll(this.#home);
-    await rm(this.#home, { recursive: true, force: true });
-    if (left.length > 0) throw new Error(`left running:\n${left.join("\n")}`);
+    try {
+      await this.closeTerminals();
+    } finally {
+      await this.#terminals.get(MESH)?.close();
+      await rm(this.#home, { recursive: true, force: true });
+    }
   }
 
   async #type(block: Block, commands: string, next: Block | undefined): Promise<void> {
@@ -224,37 +246,4 @@ function linkClone(clone: string): void {
 function strangersEnvironment(): NodeJS.ProcessEnv {
   const names = ["PATH", "HOME", "LANG", "NATS_SERVER", "XDG_CACHE_HOME", "TMPDIR", "GOFLAGS"];
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
-}
-
-/** Waits until no process has to do with `home`; kills and returns what would not end. */
-async function endOfAll(home: string): Promise<readonly string[]> {
-  const deadline = performance.now() + GONE_TIMEOUT_MS;
-  for (;;) {
-    const left = await processesOf(home);
-    if (left.length === 0) return [];
-    if (performance.now() > deadline) {
-      for (const { pid } of left) process.kill(pid, "SIGKILL");
-      return left.map(({ pid, command }) => `${pid} ${command}`);
-    }
-    await sleep(50);
-  }
-}
-
-interface Running {
-  readonly pid: number;
-  readonly command: string;
-}
-
-async function processesOf(home: string): Promise<readonly Running[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  return pids.flatMap((pid) => {
-    try {
-      const environ = readFileSync(`/proc/${pid}/environ`, "utf8");
-      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-      return environ.includes(home) && command !== "" ? [{ pid, command }] : [];
-    } catch {
-      // Ended meanwhile, or not ours to look at.
-      return [];
-    }
-  });
 }

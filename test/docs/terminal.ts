@@ -4,9 +4,11 @@
  * Its output is kept as it comes, so that what a running program prints can be waited for.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endOfAll } from "./processes.ts";
 
 const BLOCK_TIMEOUT_MS = 45_000;
 const END_TIMEOUT_MS = 15_000;
@@ -31,13 +33,21 @@ export class Terminal {
   readonly #shell: ChildProcessWithoutNullStreams;
   readonly #scratch: string;
   readonly #ended: Promise<void>;
+  /** In the environment of all that is started here. */
+  readonly #mark: string;
   #output = "";
   #blocks = 0;
 
   constructor({ cwd, env, scratch }: TerminalOptions) {
     this.#scratch = scratch;
+    this.#mark = `TERMINAL_OF_THE_READER=${randomUUID()}`;
+    const [name = "", value] = this.#mark.split("=");
     // A group of its own: Ctrl-C reaches what runs in it and nobody else.
-    this.#shell = spawn("bash", ["--norc", "--noprofile"], { cwd, env, detached: true });
+    this.#shell = spawn("bash", ["--norc", "--noprofile"], {
+      cwd,
+      env: { ...env, [name]: value },
+      detached: true,
+    });
     this.#ended = new Promise((resolve) => this.#shell.once("exit", () => resolve()));
     for (const stream of [this.#shell.stdout, this.#shell.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
@@ -88,19 +98,19 @@ export class Terminal {
     await this.#until(() => (found(this.since(mark)) ? true : undefined));
   }
 
-  /** Ctrl-C, then harder. Resolves when the shell and its group are gone. */
+  /** Ctrl-C. Resolves when the shell, and all that it left in the background, is gone. */
   async close(): Promise<void> {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGKILL"] as const) {
-      this.#signal(signal);
-      this.#shell.stdin.end();
-      const late = new AbortController();
-      const timeout = sleep(END_TIMEOUT_MS, "late", { signal: late.signal }).catch(() => "over");
-      const ended = await Promise.race([this.#ended.then(() => "ended"), timeout]);
-      late.abort();
-      if (ended === "ended") break;
-    }
+    this.#signal("SIGINT");
+    this.#shell.stdin.end();
+    const late = new AbortController();
+    const timeout = sleep(END_TIMEOUT_MS, undefined, { signal: late.signal });
+    await Promise.race([this.#ended, timeout]);
+    late.abort();
+    timeout.catch(() => undefined); // Nobody waits for it any more.
     // Jobs in the background do not hear Ctrl-C.
     this.#signal("SIGTERM");
+    const left = await endOfAll(this.#mark);
+    if (left.length > 0) throw new Error(`left running:\n${left.join("\n")}`);
   }
 
   #type(line: string): void {
