@@ -77,7 +77,8 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
   coordinator: {
     decisions: ["backlog", "demand", "fleet", "leadership", "lifecycle", "routing"],
     parts: [
-      ...["courier", "delivery-info", "dispatcher", "gauges", "held-task", "lanes", "meters"],
+      ...["announcements", "courier", "delivery-info", "disconnects", "dispatcher", "gauges"],
+      ...["held-task", "lane-consumers", "lanes", "meters"],
       ...[
         "queries",
         "queue",
@@ -306,7 +307,7 @@ test.each(Object.keys(CONFIGS))("docs/configuration.md has every key of %s", (na
     expect({ key, variable, default: plain(value) }).toEqual({
       key,
       variable: `\`${variableOf(key)}\``,
-      default: defaultOf(CONFIGS[name], key),
+      default: defaultOf(CONFIGS[name], key) ?? "–",
     });
   }
   expect(rows.map(([cell]) => cell?.replaceAll("`", "")).sort()).toEqual(ownKeys(name).sort());

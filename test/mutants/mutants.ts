@@ -274,7 +274,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "left-to-the-dead",
     bug: "a new leader does not take over what the old one held",
     patches: [
-      patch(LANES, "for await (const info of this.#consumers()) {", "for (const info of []) {"),
+      patch(
+        LANES,
+        "for (const info of await this.#again(() => this.#consumers())) {",
+        "for (const info of []) {",
+      ),
     ],
     scenario: "leader-killed",
     caughtBy: "unfinished-has-owner",
@@ -295,8 +299,8 @@ export const MUTANTS: readonly Mutant[] = [
       patch("packages/bus/src/lease.ts", "return this.remainingMs() > 0;", "return true;"),
       patch(
         COORDINATOR,
-        "clock.sleep(Math.max(0, Math.min(waitMs, lease.remainingMs())), signal);",
-        "clock.sleep(waitMs, signal);",
+        "const sleepMs = Math.max(0, Math.min(waitMs, lease.remainingMs()));",
+        "const sleepMs = waitMs;",
       ),
       patch(COORDINATOR, 'if (result === "lost") {', "if (false) {"),
       patch(COORDINATOR, "if (clock.elapsed() >= trustEndsAtMs) {", "if (false) {"),

@@ -106,7 +106,7 @@ class Replica {
       else this.#lease?.drop();
     });
     this.#ring();
-    host.process.every(config.leaderLeaseTtlMs / 3, () => this.#ring());
+    host.process.every(host.world.plan.leaderLeaseTtlMs / 3, () => this.#ring());
   }
 
   get believes(): boolean {
@@ -231,7 +231,7 @@ class Replica {
     return new Lease({
       bucket: LEASES_BUCKET,
       key: LEASE_KEY,
-      ttlMs: this.#config.leaderLeaseTtlMs,
+      ttlMs: this.#host.world.plan.leaderLeaseTtlMs,
       requester: host.requester.asRequester,
       clock: host.world.sabotage.leaseClock?.(clock) ?? clock,
       value: () => encode(value()),

@@ -11,7 +11,7 @@ import {
   type Pong,
 } from "@swarm-mesh/protocol";
 import { isoTime, timeOf } from "@swarm-mesh/runtime";
-import { Config } from "../../services/health-monitor/src/config.ts";
+import { Config, type Settings, settle } from "../../services/health-monitor/src/config.ts";
 import { Liveness, type LivenessCommand } from "../../services/health-monitor/src/liveness.ts";
 import type { SimEvent } from "./scheduler.ts";
 import { View, type ViewChange } from "./view.ts";
@@ -22,7 +22,7 @@ const TOLD_TIMEOUT_MS = 2_000;
 const WRITE_TIMEOUT_MS = 5_000;
 const KIND_OF = { FAILED: "failed", DEGRADED: "degraded", ACTIVE: "recovered" } as const;
 
-const CONFIG = Config.parse({});
+const CONFIG = settle(Config.parse({}), 1);
 
 type Write = Extract<LivenessCommand, { readonly kind: "write" }>;
 type Ping = Extract<LivenessCommand, { readonly kind: "ping" }>;
@@ -33,7 +33,7 @@ export function monitor(world: World, name: string): Host {
 
 class Monitor {
   readonly #host: Host;
-  readonly #config: Config;
+  readonly #config: Settings;
   readonly #liveness: Liveness;
   readonly #nodes: View<NodeRecord>;
   readonly #leases: View<NodeLease>;

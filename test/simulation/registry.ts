@@ -10,6 +10,7 @@ import {
   type NodeRecord,
   type NodeState,
   nodeLeaseKey,
+  nodeLeaseTtlMs,
   nodeSubject,
   type Pong,
   type Registration,
@@ -162,7 +163,7 @@ class Registry {
       instance: lease.instance,
       epoch: lease.epoch || (entry?.revision ?? 0),
     };
-    const config = { leaseTtlMs: this.#config.leaseTtlMs };
+    const config = { leaseTtlMs: nodeLeaseTtlMs(1) };
     return { incarnation, leader: leader ?? null, peers, config };
   }
 

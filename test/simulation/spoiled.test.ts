@@ -35,7 +35,7 @@ const SPOILED: readonly Spoiled[] = [
   {
     what: "a leader trusts its lease too long",
     rule: "one leader at a time",
-    from: 57,
+    from: 88,
     sabotage: {
       leaseClock: (clock) => ({ ...clock, elapsed: () => clock.elapsed() / 3 }),
     },
@@ -43,7 +43,7 @@ const SPOILED: readonly Spoiled[] = [
   {
     what: "the outcome of an earlier try is taken for the current one's",
     rule: "result-is-of-its-attempt",
-    from: 16,
+    from: 42,
     instead: [
       LIFECYCLE,
       {
@@ -63,7 +63,7 @@ const SPOILED: readonly Spoiled[] = [
   {
     what: "a move to another node does not count as a try of its own",
     rule: "moves-are-attempts",
-    from: 9,
+    from: 25,
     instead: [
       LIFECYCLE,
       {

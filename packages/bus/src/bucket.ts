@@ -30,7 +30,7 @@ export function isMarker(h: MsgHdrs | undefined): boolean {
 }
 
 /** A request that a lost link swallowed is given up after it and sent again. */
-const API_TIMEOUT_MS = 2_000;
+export const API_TIMEOUT_MS = 2_000;
 
 /** Opens the JetStream management API without asking the server for permission to ask. */
 export function openManager(nc: NatsConnection): Promise<JetStreamManager> {

@@ -159,6 +159,27 @@ async function report(nc: NatsConnection, log: Log): Promise<void> {
   }
 }
 
+/**
+ * Runs `onServers()` when the server says that the cluster's servers are other ones than before: one
+ * is gone, or has come. On one server it never does. Until `signal` aborts.
+ */
+export async function watchServers(
+  nc: NatsConnection,
+  onServers: () => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const urls = (): string => [...(nc.info?.connect_urls ?? [])].sort().join(" ");
+  let before = urls();
+  const statuses = nc.status() as AsyncIterable<{ type: string }> & { stop?: () => void };
+  signal.addEventListener("abort", () => statuses.stop?.(), { once: true });
+  for await (const status of statuses) {
+    if (signal.aborted) return;
+    if (status.type !== "update" || urls() === before) continue;
+    before = urls();
+    onServers();
+  }
+}
+
 /** Runs `onLink(up)` at each loss and return of the link, until `signal` aborts. */
 export async function watchLink(
   nc: NatsConnection,

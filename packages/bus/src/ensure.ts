@@ -7,10 +7,12 @@ import {
   BUCKETS,
   type BucketSpec,
   kvSubject,
+  LEASES_BUCKET,
+  PAYLOAD_MAX_BYTES,
   STREAMS,
   type StreamSpec,
 } from "@swarm-mesh/protocol";
-import { type NatsConnection, nanos } from "nats";
+import { type NatsConnection, NoRespondersError, nanos, RequestError, TimeoutError } from "nats";
 import { bucketStream } from "./bucket.ts";
 
 /** The server or what it stores is not what the mesh needs; a person must look. */
@@ -24,16 +26,63 @@ export const SERVER_VERSION_MIN = "2.12.0";
 
 const STREAM_NOT_FOUND = 10059;
 
-/** Creates or verifies every stream and bucket. A repeat changes nothing. */
+/** Copies of everything on a cluster: one server may be lost, whatever the cluster's size. */
+const CLUSTER_REPLICAS = 3;
+
+/**
+ * Creates or verifies every stream and bucket, and returns how many copies of the leases there are.
+ * A repeat changes nothing. `replicas` left out: what is there stays as it is, and what is made has
+ * one copy on one server and three on a cluster.
+ *
+ * Throws {@link StoreMismatchError} when a person must look; for the rest see {@link isPassing}.
+ */
 export async function ensureStores(
   nc: NatsConnection,
   manager: JetStreamManager,
-  replicas: number,
-): Promise<void> {
+  replicas?: number,
+): Promise<number> {
   requireServer(nc);
-  for (const spec of STREAMS) await ensureStream(manager, streamConfig(spec, replicas));
-  for (const spec of BUCKETS) await ensureStream(manager, bucketConfig(spec, replicas));
+  const copies = replicas ?? (isClustered(nc) ? CLUSTER_REPLICAS : 1);
+  const wanted = [
+    ...STREAMS.map((spec) => streamConfig(spec, copies)),
+    ...BUCKETS.map((spec) => bucketConfig(spec, copies)),
+  ];
+  let inForce = copies;
+  for (const each of wanted) {
+    const found = await ensureStream(manager, each, replicas === undefined);
+    if (each.name === bucketStream(LEASES_BUCKET)) inForce = found;
+  }
+  return inForce;
 }
+
+function isClustered(nc: NatsConnection): boolean {
+  return nc.info?.cluster !== undefined && nc.info.cluster !== "";
+}
+
+/**
+ * Is this failure of the store one that time cures? A cluster that starts, or that has lost a server, is
+ * without a leader for some seconds, and takes no new stream before all of its servers are there.
+ */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof JetStreamApiError) return PASSING_CODES.has(error.code);
+  return (
+    error instanceof TimeoutError ||
+    error instanceof NoRespondersError ||
+    error instanceof RequestError ||
+    // What the library makes of "no responders" to its own requests, and does not export.
+    (error instanceof Error && error.name === "JetStreamNotEnabled")
+  );
+}
+
+/**
+ * The server's own names for them: incomplete results, no suitable peers, system temporarily
+ * unavailable, cluster can not handle request, insufficient resources (two), name in use (another
+ * process is just making it), stream is offline.
+ */
+const PASSING_CODES = new Set([10004, 10005, 10008, 10009, 10023, 10074, 10058, 10118]);
+
+/** A server that takes less would cut off whoever submits a task of the size that is allowed. */
+const MESSAGE_MIN_BYTES = PAYLOAD_MAX_BYTES;
 
 /** Older servers take TTLs and schedules without a word and never act on them. */
 function requireServer(nc: NatsConnection): void {
@@ -41,6 +90,13 @@ function requireServer(nc: NatsConnection): void {
   if (!atLeast(version, SERVER_VERSION_MIN)) {
     throw new StoreMismatchError(
       `nats-server is ${version}; at least ${SERVER_VERSION_MIN} is needed (2.15.1 or newer is best)`,
+    );
+  }
+  const largest = nc.info?.max_payload ?? 0;
+  if (largest < MESSAGE_MIN_BYTES) {
+    throw new StoreMismatchError(
+      `nats-server takes messages of ${largest} bytes at most; max_payload must be at least ` +
+        `${MESSAGE_MIN_BYTES}, 2MB is best`,
     );
   }
 }
@@ -58,20 +114,26 @@ export function atLeast(version: string, least: string): boolean {
 
 type Wanted = Partial<StreamConfig> & { readonly name: string };
 
-async function ensureStream(manager: JetStreamManager, wanted: Wanted): Promise<void> {
+/** How many copies of it there are. `anyCopies`: their number is not ours to say. */
+async function ensureStream(
+  manager: JetStreamManager,
+  wanted: Wanted,
+  anyCopies: boolean,
+): Promise<number> {
   const found = await currentConfig(manager, wanted.name);
   if (found === undefined) {
     // Two replicas may create it at once: the same configuration again is no error.
-    await manager.streams.add(wanted as StreamConfig);
-    return;
+    return (await manager.streams.add(wanted as StreamConfig)).config.num_replicas;
   }
-  const differences = driftOf(wanted, found);
+  const expected = anyCopies ? { ...wanted, num_replicas: found.num_replicas } : wanted;
+  const differences = driftOf(expected, found);
   if (differences.length > 0) {
     throw new StoreMismatchError(
       `stream ${wanted.name} is not as the mesh needs it: ${differences.join("; ")}. ` +
         "Change it with `nats stream edit`, or change the mesh's own limits to match.",
     );
   }
+  return found.num_replicas;
 }
 
 async function currentConfig(

@@ -26,7 +26,12 @@ export interface LeaseOptions {
   readonly readBack?: () => Promise<{ readonly revision: number; readonly ours: boolean }>;
 }
 
-export type RenewResult = "renewed" | "lost" | "unknown";
+/**
+ * `lost`: another holds it, for good. `unknown`: no answer, or none that says anything. `disputed`: the key
+ * is not as we left it, but an earlier renewal of ours was not answered and may be what changed it;
+ * only where there is no {@link LeaseOptions.readBack} to find out.
+ */
+export type RenewResult = "renewed" | "lost" | "unknown" | "disputed";
 
 /** The part of the TTL by which trust ends early: room for a timer that fires late. */
 const MARGIN_SHARE = 0.1;
@@ -69,6 +74,11 @@ export class Lease {
     return stored;
   }
 
+  /** For how long one answer is trusted, in milliseconds, from when it was asked for. */
+  get trustMs(): number {
+    return this.#options.ttlMs * (1 - MARGIN_SHARE);
+  }
+
   /** Renews. `lost` is final; on `unknown` renew again soon, as long as {@link trusted} holds. */
   async renew(): Promise<RenewResult> {
     const sent = this.#options.clock.elapsed();
@@ -104,7 +114,7 @@ export class Lease {
   #accept(revision: number, sent: number): void {
     this.#revision = revision;
     this.#doubtful = false;
-    this.#deadline = sent + this.#options.ttlMs * (1 - MARGIN_SHARE);
+    this.#deadline = sent + this.trustMs;
   }
 
   #lose(): "lost" {
@@ -114,7 +124,7 @@ export class Lease {
 
   /** A renewal whose answer never came may have been stored: then the conflict is with ourselves. */
   async #recover(): Promise<RenewResult> {
-    if (this.#options.readBack === undefined) return this.#lose();
+    if (this.#options.readBack === undefined) return "disputed";
     try {
       const current = await this.#options.readBack();
       if (!current.ours) return this.#lose();

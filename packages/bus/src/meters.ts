@@ -48,14 +48,14 @@ export function meterLink(meters: Meters, nc: NatsConnection): () => boolean {
   return isUp;
 }
 
-/** Renewals of this process's lease by what came of them: `renewed`, `unknown`, `lost`. */
+/** Renewals of this process's lease by what came of them: `renewed`, `unknown`, `disputed`, `lost`. */
 export function leaseRenewals(meters: Meters): Family<Counter> {
   return meters.counters(
     {
       name: "mesh_lease_renewals_total",
-      help: "Renewals of the lease this process holds, by result: renewed, unknown (no answer), lost.",
+      help: "Renewals of the lease this process holds, by result: renewed, unknown (no answer), disputed, lost.",
       labels: ["result"],
     },
-    ["renewed", "unknown", "lost"],
+    ["renewed", "unknown", "disputed", "lost"],
   );
 }

@@ -1,10 +1,11 @@
 export { type Answer, ask } from "./ask.ts";
 export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
-export { type ConnectOptions, openConnection, watchLink } from "./connect.ts";
+export { type ConnectOptions, openConnection, watchLink, watchServers } from "./connect.ts";
 export {
   atLeast,
   driftOf,
   ensureStores,
+  isPassing,
   SERVER_VERSION_MIN,
   StoreMismatchError,
 } from "./ensure.ts";

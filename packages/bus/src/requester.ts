@@ -42,14 +42,22 @@ export interface SendOptions {
 /** How long a request may take unless it says otherwise. */
 export const REQUEST_TIMEOUT_MS = 5_000;
 /** How often timed-out requests are looked for; an answer is late by at most this. */
-const SWEEP_INTERVAL_MS = 50;
+const SWEEP_INTERVAL_MS = 50; /** Of these: nobody leads the store, or an earlier try waits for somebody to. */
+const AWAY_CODES = new Set([10008, 10158]);
+
+/** What nobody says when nobody listens on a stream's subject. */
+const STORE_AWAY =
+  "the mesh is read-only now: no server leads its store, which takes a majority of them";
 const NO_RESPONDERS: Reply = { kind: "no-responders" };
 const TIMEOUT: Reply = { kind: "timeout" };
 
 /** JetStream API errors: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const WRONG_LAST_SEQUENCE = 10071;
-/** Not a verdict: the store is between leaders, or another write to the subject is in flight. */
-const AMBIGUOUS_CODES = new Set([10008, 10164, 10023]);
+/**
+ * Not a verdict: the store is between leaders (10008, 10009, 10118), short of something for now
+ * (10023), or another write to the subject (10164) or with the message id (10158) is in flight.
+ */
+const AMBIGUOUS_CODES = new Set([10008, 10009, 10023, 10118, 10158, 10164]);
 
 export class Requester {
   readonly #nc: NatsConnection;
@@ -172,7 +180,7 @@ function storedOf(reply: Reply): Stored {
   if (reply.kind !== "message") {
     return {
       kind: "unknown",
-      message: reply.kind === "timeout" ? "the store did not answer in time" : "no store listens",
+      message: reply.kind === "timeout" ? "the store did not answer in time" : STORE_AWAY,
     };
   }
   let ack: PubAck;
@@ -185,9 +193,11 @@ function storedOf(reply: Reply): Stored {
     const code = ack.error.err_code ?? 0;
     const message = ack.error.description ?? "";
     if (code === WRONG_LAST_SEQUENCE) return { kind: "conflict" };
-    return AMBIGUOUS_CODES.has(code)
-      ? { kind: "unknown", message }
-      : { kind: "refused", code, message };
+    if (!AMBIGUOUS_CODES.has(code)) return { kind: "refused", code, message };
+    return {
+      kind: "unknown",
+      message: AWAY_CODES.has(code) ? `${STORE_AWAY} (${message})` : message,
+    };
   }
   if (typeof ack.seq !== "number") return { kind: "unknown", message: "the answer was no PubAck" };
   return { kind: "stored", revision: ack.seq, duplicate: ack.duplicate === true };

@@ -21,6 +21,7 @@ import {
   RequestError,
   TimeoutError,
 } from "nats";
+import { isPassing } from "./ensure.ts";
 import { listen } from "./listen.ts";
 
 /** Thrown by a handler to refuse a request with a code. */
@@ -63,7 +64,8 @@ export function answering(handle: Handle, log: Log): (message: Msg) => void {
       if (value !== undefined) message.respond(typeof value === "string" ? value : encode(value));
     } catch (failure) {
       const said = { err: failure, subject: message.subject };
-      if (isAway(failure)) log.warn(said, "request put off: no answer from the store");
+      if (isAway(failure) || isPassing(failure))
+        log.warn(said, "request put off: no answer from the store");
       else if (!(failure instanceof RefusedError)) log.error(said, "request failed");
       message.respond(encode({ error: errorOf(failure) }));
     } finally {

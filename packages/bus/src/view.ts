@@ -7,13 +7,20 @@
  * everything again and drops what is no longer there.
  */
 
-import type { JetStreamManager } from "@nats-io/jetstream";
+import { type JetStreamManager, jetstream } from "@nats-io/jetstream";
 import { Kvm, type KvWatchEntry } from "@nats-io/kv";
 import type { BucketSpec, Decoded } from "@swarm-mesh/protocol";
-import { type Clock, type Log, ticks, together } from "@swarm-mesh/runtime";
+import {
+  backoffMs,
+  type Clock,
+  type Log,
+  systemRandom,
+  ticks,
+  together,
+} from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
-import { bucketStream, readEntry } from "./bucket.ts";
-import { watchLink } from "./connect.ts";
+import { API_TIMEOUT_MS, bucketStream, readEntry } from "./bucket.ts";
+import { watchLink, watchServers } from "./connect.ts";
 
 /** One key's change, after it was applied. */
 export interface Change<T> {
@@ -46,6 +53,8 @@ interface Held<T> {
 
 /** How often the position is compared with the bucket's; a stale view lives at most twice as long. */
 const COMPARE_INTERVAL_MS = 4_000;
+/** Between two tries to watch. The longest is how late a view notices that the store is back. */
+const WATCH_BACKOFF = { baseMs: 200, maxMs: 1_000 };
 /** Keys that are read from the store at a time. */
 const READS_MAX = 256;
 
@@ -90,20 +99,29 @@ export class BucketView<T> {
       (inner) => this.#watchAgainAndAgain(inner),
       (inner) => this.#compare(inner),
       (inner) => watchLink(this.#options.nc, (up) => up && this.#startAgain("link is back"), inner),
+      // A watch is kept by one of the servers alone, and may have gone with it.
+      (inner) =>
+        watchServers(this.#options.nc, () => this.#startAgain("the servers changed"), inner),
     ]);
   }
 
   async #watchAgainAndAgain(signal: AbortSignal): Promise<void> {
     const { clock, log, bucket } = this.#options;
-    while (!signal.aborted) {
+    for (let failures = 0; !signal.aborted; ) {
       this.#restart = new AbortController();
       try {
         await this.#watchOnce(AbortSignal.any([signal, this.#restart.signal]));
+        failures = 0;
       } catch (error) {
         if (signal.aborted) return;
-        log.warn({ bucket: bucket.name, err: error }, "watch failed");
+        if (this.#current) failures = 0;
+        // Said once for as long as it lasts.
+        const said = { bucket: bucket.name, err: error };
+        if (++failures === 1) log.warn(said, "watch failed, trying on");
+        else log.debug(said, "watch failed");
       }
-      await clock.sleep(this.#restart.signal.aborted ? 0 : 200, signal);
+      const waitMs = backoffMs(WATCH_BACKOFF, Math.max(1, failures), systemRandom);
+      if (!this.#restart.signal.aborted) await clock.sleep(waitMs, signal);
     }
   }
 
@@ -114,7 +132,8 @@ export class BucketView<T> {
     const info = await manager.streams.info(bucketStream(bucket));
     // Behind an empty watch there is nothing to wait for.
     const target = info.state.messages === 0 ? 0 : info.state.last_seq;
-    const kv = await new Kvm(nc).open(bucket.name, { allow_direct: false });
+    const js = jetstream(nc, { timeout: API_TIMEOUT_MS });
+    const kv = await new Kvm(js).open(bucket.name, { allow_direct: false });
     const entries = await kv.watch();
     const stop = (): void => entries.stop();
     signal.addEventListener("abort", stop, { once: true });

@@ -317,7 +317,7 @@ describe("a lease in doubt", () => {
     expect(await mine.renew()).toBe("lost");
   });
 
-  test("is lost without the right to read, and kept while reading fails", async ({ deps }) => {
+  test("is disputed without the right to read, and kept while reading fails", async ({ deps }) => {
     const unsure = new UnsureRequester(deps.requester);
     const mine = lease(deps, "mine", { requester: unsure.requester });
     await mine.grant(0);
@@ -325,7 +325,8 @@ describe("a lease in doubt", () => {
     expect(await mine.renew()).toBe("unknown");
     expect(mine.trusted()).toBe(true);
     unsure.deaf = false;
-    expect(await mine.renew()).toBe("lost");
+    expect(await mine.renew()).toBe("disputed");
+    expect(mine.trusted()).toBe(true);
     const broken = lease(deps, "mine", {
       requester: unsure.requester,
       readBack: () => Promise.reject(new Error("no answer")),

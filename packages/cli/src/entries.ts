@@ -35,7 +35,7 @@ export async function readEntries(
       throw new CliError(
         Exit.timeout,
         "unavailable",
-        `the bucket ${bucket.name} could not be read in time: is the mesh running, and is this key an admin's or a viewer's?`,
+        `the bucket ${bucket.name} could not be read in time: does a majority of its servers run, and is this key an admin's or a viewer's?`,
       );
     }
     return [...view.entries()];

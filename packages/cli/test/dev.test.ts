@@ -9,7 +9,7 @@ import { nextSteps } from "../src/dev/next-steps.ts";
 import { devOptions, HANDLES_DEFAULT, planProcesses } from "../src/dev/plan.ts";
 import { painter } from "../src/output.ts";
 
-const FLAGS = { port: "0", dir: ".mesh", nodes: "2", slots: "4", replicas: "2" };
+const FLAGS = { port: "0", dir: ".mesh", nodes: "2", slots: "4", replicas: "2", servers: "1" };
 const plain = painter(false);
 
 /** A directory of this test's own. */

@@ -172,7 +172,11 @@ export class Underway {
     const waitMs = backoffMs(REQUEST_BACKOFF, this.#failures, random);
     if (clock.elapsed() + waitMs >= this.#deadline) {
       const tries = this.#failures === 1 ? "1 try" : `${this.#failures} tries`;
-      return this.#fail("unavailable", `not known to be stored after ${tries}: ${reason}`);
+      return this.#fail(
+        "unavailable",
+        `not known to be stored after ${tries}: ${reason}; submitted again with the id ` +
+          `${this.#submission.id} it is the same task`,
+      );
     }
     const sent = this.#sent;
     this.#pause ??= new AbortController();

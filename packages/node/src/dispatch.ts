@@ -122,6 +122,8 @@ export interface DispatchView {
   /** The try of the task that ended here last. */
   readonly finishedAttempt: number | undefined;
   readonly draining: boolean;
+  /** Can the lease not be renewed, as the store does not answer? */
+  readonly adrift: boolean;
   /** Are there as many outcomes unacknowledged as may be? */
   readonly outboxFull: boolean;
   /** Who could take it. */
@@ -156,6 +158,7 @@ export function decideDispatch(dispatch: Dispatch, view: DispatchView): Dispatch
   if (attempt < known) return refuse("stale", `try ${attempt} is over, ${known} is known here`);
   const supersede = view.runningAttempt !== undefined;
   if (view.draining) return refuse("busy", "the node is draining", supersede);
+  if (view.adrift) return refuse("busy", "the store does not answer", supersede);
   if (view.pick === "unknown") {
     return refuse("unknown_capability", `no handler for ${dispatch.capability}`, supersede);
   }

@@ -6,6 +6,10 @@
  * It listens only once welcomed: the registry pings the id before it accepts a registration, and a
  * second process with the same id must not answer for itself. When trust in the lease ends, the
  * tasks end in the same turn of the event loop, before anything else is done.
+ *
+ * Trust does not end where the server answers and its store does not: without a quorum nobody can be
+ * given this node's tasks, so what runs goes on, adrift, and the lease is claimed again when the store
+ * is back and the control plane has not given this life up (decision 0018).
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { answering, Lease, type Requester, watchLink } from "@swarm-mesh/bus";
@@ -60,6 +64,8 @@ export type LifeEnd = "stopped" | "lease_lost" | "given_up" | "not_granted";
 
 /** A renewal whose answer is not known is sent again after this. */
 const RENEW_AGAIN_MS = 200;
+/** How long the server may take to say that it is there. */
+const SERVER_TIMEOUT_MS = 1_000;
 /** The lease's first grant is tried this often; then the node registers anew. */
 const GRANT_TRIES_MAX = 5;
 /** After a link was back, how many renewals ask whether the control plane gave this life up meanwhile. */
@@ -78,6 +84,10 @@ export class Life implements RunnerLife {
   readonly #wakeup = new Wakeup();
   #end: LifeEnd = "stopped";
   #granted = false;
+  /** Renewals in a row that were not answered. */
+  #unanswered = 0;
+  /** Until when the server's own word is trusted that only its store is away. */
+  #adriftUntilMs = Number.NEGATIVE_INFINITY;
   #rttMs = 0;
   #measuring = false;
   #syncing = false;
@@ -97,10 +107,15 @@ export class Life implements RunnerLife {
     });
   }
 
-  standing(): "granting" | "trusted" | "over" {
+  standing(): ReturnType<RunnerLife["standing"]> {
     if (this.#over.signal.aborted) return "over";
     if (!this.#granted) return "granting";
-    return this.lease.trusted() ? "trusted" : "over";
+    if (this.lease.trusted()) return "trusted";
+    return this.#adriftMs() > 0 ? "adrift" : "over";
+  }
+
+  #adriftMs(): number {
+    return this.#adriftUntilMs - this.#deps.clock.elapsed();
   }
 
   /** Lives until `signal` aborts or the lease is lost. By then no task of this life runs. */
@@ -190,23 +205,64 @@ export class Life implements RunnerLife {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { clock, log, meters } = this.#deps;
+    const { clock, meters } = this.#deps;
     let waitMs = this.lease.renewEveryMs;
     for (let renewals = 1; !signal.aborted; renewals++) {
       await this.#sleep(waitMs, signal);
       if (signal.aborted) return;
-      if (!this.lease.trusted()) return this.#close("lease_lost");
+      if (this.standing() === "over") return this.#close("lease_lost");
       this.#measure();
       const startedAtMs = clock.elapsed();
       const result = await this.lease.renew();
       meters.renewals.of(result).inc();
       if (result === "lost") return this.#close("lease_lost");
-      if (result === "unknown") log.warn({}, "lease renewal not answered");
-      else this.#lag.reset();
+      const renewed = result === "disputed" ? await this.#reclaim() : result === "renewed";
+      if (signal.aborted) return;
+      await this.#note(renewed, signal);
       if (this.#syncsDue > 0 || renewals % SYNC_EVERY_RENEWALS === 0) void this.#sync();
-      const everyMs = result === "renewed" ? this.lease.renewEveryMs : RENEW_AGAIN_MS;
+      const everyMs = renewed ? this.lease.renewEveryMs : RENEW_AGAIN_MS;
       waitMs = Math.max(0, everyMs - (clock.elapsed() - startedAtMs));
     }
+  }
+
+  /** Takes note of how a renewal went; of one in vain, whether the server is there all the same. */
+  async #note(renewed: boolean, signal: AbortSignal): Promise<void> {
+    const { nodeId, nc, clock, log } = this.#deps;
+    if (renewed) {
+      if (this.#unanswered > 0)
+        log.info({ nodeId, tries: this.#unanswered }, "lease renewed again");
+      this.#unanswered = 0;
+      this.#lag.reset();
+      return;
+    }
+    // Said once for as long as it lasts.
+    if (this.#unanswered++ === 0) log.warn({ nodeId }, "lease renewal not answered");
+    const askedAtMs = clock.elapsed();
+    const answered = nc.rtt().then(
+      () => true,
+      () => false,
+    );
+    const there = await within(signal, (inner) =>
+      Promise.race([answered, clock.sleep(SERVER_TIMEOUT_MS, inner).then(() => false)]),
+    );
+    // Whoever was frozen meanwhile hears of it late: what is over does not begin again.
+    if (this.standing() === "over") return this.#close("lease_lost");
+    if (there) this.#adriftUntilMs = askedAtMs + this.lease.trustMs;
+  }
+
+  /**
+   * The key is not as we left it: it expired while the store was away, or holds a renewal of ours whose
+   * answer was lost. It is ours as long as the control plane knows of no end of this life.
+   */
+  async #reclaim(): Promise<boolean> {
+    const { view } = this.#deps;
+    if (!(await view.sync()) || this.standing() === "over") return false;
+    if (view.hasGivenUp(this.incarnation)) {
+      this.#close("given_up");
+      return false;
+    }
+    this.#syncsDue = SYNCS_AFTER_LINK;
+    return (await this.lease.grant(undefined)).kind === "stored";
   }
 
   /** Finds out whether the control plane has given this life up. Renewals do not wait for it. */
@@ -222,8 +278,9 @@ export class Life implements RunnerLife {
   /** Ends this life at the moment trust ends, whatever a renewal may be waiting for. */
   async #guard(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      if (!this.lease.trusted()) return this.#close("lease_lost");
-      await this.#deps.clock.sleep(Math.max(1, this.lease.remainingMs()), signal);
+      if (this.standing() === "over") return this.#close("lease_lost");
+      const leftMs = Math.max(this.lease.remainingMs(), this.#adriftMs());
+      await this.#deps.clock.sleep(Math.max(1, leftMs), signal);
     }
   }
 

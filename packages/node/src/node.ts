@@ -9,12 +9,12 @@
 import { availableParallelism } from "node:os";
 import { ask, openConnection, Requester, watchLink } from "@swarm-mesh/bus";
 import {
+  CLUSTER_LEASE_TTL_MS,
   check,
   type Deregistration,
   type DrainOrder,
   deregisterSubject,
   type MeshState,
-  NODE_LEASE_TTL_MS,
   NodeId,
   type Registration,
 } from "@swarm-mesh/protocol";
@@ -64,7 +64,7 @@ const TELL_MAX_MS = 10_000;
 /** A leaving node tells the registry, but does not wait longer for it. */
 const DEREGISTER_TIMEOUT_MS = 2_000;
 /** A predecessor's lease expires within the TTL; the second TTL is for elections in the store. */
-const ID_IN_USE_WAIT_MS = 2 * NODE_LEASE_TTL_MS + 8_000;
+const ID_IN_USE_WAIT_MS = 2 * CLUSTER_LEASE_TTL_MS + 8_000;
 
 interface Session {
   readonly nc: NatsConnection;

@@ -8,8 +8,12 @@ import type { Trust } from "./trust.ts";
 /** The life of the node in which tasks may run. */
 export interface Life {
   readonly incarnation: number;
-  /** `trusted`: the lease is ours. `granting`: it is being asked for. `over`: it is not. */
-  standing(): "granting" | "trusted" | "over";
+  /**
+   * `trusted`: the lease is ours. `granting`: it is being asked for. `adrift`: the server is there and
+   * its store does not answer, so nobody else can have it either: what runs goes on, nothing begins.
+   * `over`: it is not ours.
+   */
+  standing(): "granting" | "trusted" | "adrift" | "over";
 }
 
 export interface RunnerDeps {

@@ -28,7 +28,6 @@ import { TaskRun } from "./task-run.ts";
 
 /**
  * A task that ended sooner is answered with `finished`, behind its outcome, instead of `running`.
- *
  * A request is always answered: between accounts the server keeps about 1 KB for each request until its
  * answer has passed, for minutes: 340 MB for 300 000 silent dispatches (measured).
  */
@@ -175,6 +174,7 @@ export class Runner {
       runningAttempt: running?.attempt,
       finishedAttempt: this.outbox.attemptOf(dispatch.taskId),
       draining: this.draining,
+      adrift: life.standing() === "adrift",
       outboxFull: this.outbox.full,
       pick: pick.kind,
     });

@@ -30,8 +30,11 @@ export const ProcessConfig = z.strictObject({
   allowPlaintext: z.stringbool().or(z.boolean()).default(false),
   /** `silent` for tests. */
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
-  /** Copies of every stream and bucket: 1 on one server, 3 or 5 on a cluster of that size. */
-  replicas: z.coerce.number().int().min(1).max(5).default(1),
+  /**
+   * Copies of every stream and bucket. Left out: those there are, and for what is missing 1 on one
+   * server and 3 on a cluster. Given: whatever has another number is refused.
+   */
+  replicas: z.coerce.number().int().min(1).max(5).optional(),
   /** Port for `/healthz`, `/readyz` and `/metrics`; 0: none. */
   httpPort: z.coerce.number().int().min(0).max(65_535).default(0),
   /** Address that {@link httpPort} is opened on. Anything but 127.0.0.1 is for a network of its own. */

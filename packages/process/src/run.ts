@@ -8,6 +8,7 @@ import { hostname } from "node:os";
 import type { JetStreamManager } from "@nats-io/jetstream";
 import {
   ensureStores,
+  isPassing,
   meterIdentity,
   meterLink,
   openConnection,
@@ -20,9 +21,11 @@ import { serveStatus } from "@swarm-mesh/metrics";
 import {
   aborted,
   type Clock,
+  LOOP_BACKOFF,
   type Loop,
   Meters,
   type Random,
+  retry,
   systemClock,
   systemRandom,
   together,
@@ -46,6 +49,8 @@ export interface ServiceDeps {
   readonly meters: Meters;
   /** This replica's name. */
   readonly instance: string;
+  /** Copies of what is stored: 1 on one server, more on a cluster, whose elections take seconds. */
+  readonly replicas: number;
   /** To be called once the service's subscriptions exist at the server. */
   readonly ready: () => void;
 }
@@ -114,7 +119,8 @@ async function startService<S extends z.ZodObject>(
   if (nc === undefined) return;
   try {
     const manager = await openManager(nc);
-    await ensureStores(nc, manager, base.replicas);
+    const replicas = await storesReady(nc, { manager, wanted: base.replicas, log, stop });
+    if (replicas === undefined) return;
     const requester = new Requester(nc, { inboxPrefix: `_INBOX_${definition.name}` });
     const isUp = meterLink(meters, nc);
     let ready = false;
@@ -129,6 +135,7 @@ async function startService<S extends z.ZodObject>(
       log,
       meters,
       instance,
+      replicas,
       ready: () => {
         ready = true;
         log.info({}, "ready");
@@ -149,6 +156,35 @@ async function startService<S extends z.ZodObject>(
     await nc.close();
     await stopTracing();
   }
+}
+
+interface StoresOptions {
+  readonly manager: JetStreamManager;
+  readonly wanted: number | undefined;
+  readonly log: Logger;
+  readonly stop: AbortSignal;
+}
+
+/**
+ * Waits until the stores are there, as a cluster that starts has none for some seconds; returns their
+ * copies. `undefined`: told to stop before.
+ */
+async function storesReady(
+  nc: NatsConnection,
+  { manager, wanted, log, stop }: StoresOptions,
+): Promise<number | undefined> {
+  const ensured = retry(() => ensureStores(nc, manager, wanted), {
+    clock: systemClock,
+    random: systemRandom,
+    policy: LOOP_BACKOFF,
+    signal: stop,
+    retryable: (error) => {
+      if (!isPassing(error)) return false;
+      log.info({ err: error }, "the stores are not ready yet");
+      return true;
+    },
+  });
+  return Promise.race([ensured, aborted(stop).then(() => undefined)]);
 }
 
 /** Rejects when the connection closes before `signal` aborts: it never does so by itself but for good. */

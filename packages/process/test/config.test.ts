@@ -22,7 +22,7 @@ describe("loading", () => {
       leaseTtlMs: 8_000,
       logLevel: "warn",
       natsUrl: "nats://env:1",
-      replicas: 1,
+      httpPort: 0,
     });
   });
 
@@ -57,7 +57,7 @@ describe("loading", () => {
   });
 
   test("leaves other programs' variables alone", () => {
-    expect(loadConfig(Config, { env: { MESH_SOMETHING_ELSE: "1" } }).replicas).toBe(1);
+    expect(loadConfig(Config, { env: { MESH_SOMETHING_ELSE: "1" } }).httpPort).toBe(0);
   });
 
   test("names variables", () => {

@@ -26,5 +26,19 @@ export const ATTEMPTS_DEFAULT = 3;
 export const LOSSES_MAX = 10;
 /** Limit of one try when `Mesh-Timeout` is not given: 5 minutes. */
 export const TIMEOUT_DEFAULT_MS = 300_000;
-/** A node's lease, and therefore how long a frozen node is trusted. Whole seconds. */
+/** A node's lease on one server, and therefore how long a frozen node is trusted. Whole seconds. */
 export const NODE_LEASE_TTL_MS = 6_000;
+/** The leader's lease on one server. */
+const LEADER_LEASE_TTL_MS = 3_000;
+/** Every lease on a cluster: its store may be without a leader for 8 s, and no lease may end by that. */
+export const CLUSTER_LEASE_TTL_MS = 12_000;
+
+/** A node's lease where everything is stored `replicas` times. */
+export function nodeLeaseTtlMs(replicas: number): number {
+  return replicas > 1 ? CLUSTER_LEASE_TTL_MS : NODE_LEASE_TTL_MS;
+}
+
+/** The leader's lease where everything is stored `replicas` times. */
+export function leaderLeaseTtlMs(replicas: number): number {
+  return replicas > 1 ? CLUSTER_LEASE_TTL_MS : LEADER_LEASE_TTL_MS;
+}

@@ -59,11 +59,14 @@ export {
   ATTEMPTS_DEFAULT,
   ATTEMPTS_MAX,
   CHECKPOINT_MAX_BYTES,
+  CLUSTER_LEASE_TTL_MS,
   LOSSES_MAX,
+  leaderLeaseTtlMs,
   NODE_CAPABILITIES_MAX,
   NODE_LEASE_TTL_MS,
   NODE_SLOTS_MAX,
   NODES_MAX,
+  nodeLeaseTtlMs,
   PAYLOAD_MAX_BYTES,
   PROGRESS_MAX_BYTES,
   RESULT_MAX_BYTES,
@@ -115,6 +118,7 @@ export {
   type SubjectRules,
 } from "./permissions.ts";
 export { ROLE_NAMES, ROLES, type Role, type RoleSpec, rolesIn } from "./roles.ts";
+export { DisconnectEvent, isServerGone } from "./server-events.ts";
 export { CapabilitySetting, NodeSetting } from "./settings.ts";
 export {
   SIGNATURE_CLOCK_SKEW_MS,

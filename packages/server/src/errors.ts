@@ -18,6 +18,8 @@ export type ServerErrorCode =
   | "unavailable"
   /** A seed file is unsafe or broken, or a name is not allowed. */
   | "bad-key"
+  /** The servers of a cluster are named in a way that cannot be. */
+  | "bad-cluster"
   /** nats-server did not start, or did not stop. */
   | "server-failed";
 

@@ -1,4 +1,5 @@
 export { type Certificates, ensureCertificates, readCertificates } from "./certificates.ts";
+export { type ClusterMember, prepareCluster, serverConf } from "./cluster.ts";
 export { writeContexts } from "./contexts.ts";
 export { type Attempt, NatsServerNotFound, ServerError, type ServerErrorCode } from "./errors.ts";
 export {
@@ -16,6 +17,7 @@ export {
   type NatsServerBinary,
   type NatsServerSource,
 } from "./locate.ts";
+export { freePorts, isPortFree } from "./ports.ts";
 export {
   CONF_PATH,
   prepareServerDir,

@@ -16,6 +16,8 @@ export interface MeshOptions {
   readonly slots?: number;
   /** Processes of each service; default 1. */
   readonly replicas?: number;
+  /** nats-servers; more than one are a cluster of nats-1, nats-2, …. Default 1. */
+  readonly servers?: number;
   /** `capability=command` or `capability=module:file`; default those of `swarmctl dev`. */
   readonly handles?: readonly string[];
   /** Added to the environment of every process. */
@@ -45,6 +47,7 @@ interface ExtraProcess {
   /** The node's id, or what it is. */
   readonly id: string;
   readonly child: ChildProcess;
+  readonly isServer?: boolean;
 }
 
 const SWARMCTL = join(import.meta.dirname, "..", "..", "cli", "bin", "swarmctl.js");
@@ -60,6 +63,7 @@ const LOG_LINES_MAX = 500;
 /** A whole mesh in processes of its own, as `swarmctl dev` runs it, to be killed part by part. */
 export class Mesh {
   readonly dir: string;
+  /** Of all servers, separated by commas. */
   readonly url: string;
   readonly #dev: ChildProcess;
   readonly #file: DevFile;
@@ -144,10 +148,15 @@ export class Mesh {
     return pid;
   }
 
-  /** Connects as a user of the mesh; closed by {@link stop}. */
-  async connect(user: string): Promise<NatsConnection> {
+  /** The addresses of the servers, in the order of their names. */
+  get urls(): readonly string[] {
+    return this.url.split(",");
+  }
+
+  /** Connects as a user of the mesh, to any of `servers`; closed by {@link stop}. */
+  async connect(user: string, servers: readonly string[] = this.urls): Promise<NatsConnection> {
     const nc = await openConnection({
-      servers: this.url,
+      servers,
       seed: Buffer.from((await readFile(this.key(user), "utf8")).trim()),
       name: `test/${user}`,
       inbox: user,
@@ -200,16 +209,18 @@ export class Mesh {
     this.#extra.push({ id: `${kind}-again`, child });
   }
 
-  /** Starts nats-server again, on the port and with the data it had. */
-  startServer(): void {
-    const { hostname, port } = new URL(this.url);
-    const conf = join(this.dir, "dev.conf");
+  /** Starts a nats-server again, on the port and with the data it had; by another `conf` when given. */
+  startServer(name = "nats-server", conf?: string): void {
+    const alone = name === "nats-server";
+    const usual = join(this.dir, alone ? "dev.conf" : `dev-${name}.conf`);
+    const { hostname, port } = new URL(this.urls[0] ?? "");
     const child = spawn(
       process.env["NATS_SERVER"] ?? "nats-server",
-      ["-c", conf, "-a", hostname, "-p", port],
-      { cwd: this.dir, stdio: "ignore" },
+      // A server of a cluster has its address in its configuration.
+      ["-c", conf ?? usual, ...(alone ? ["-a", hostname, "-p", port] : [])],
+      { cwd: alone ? this.dir : join(this.dir, name), stdio: "ignore" },
     );
-    this.#extra.push({ id: "nats-server", child });
+    this.#extra.push({ id: name, child, isServer: true });
   }
 
   /** Runs a command of swarmctl against this mesh to its end. */
@@ -269,8 +280,7 @@ export class Mesh {
   /** Ends the mesh. Rejects unless it ended in order and left no process. */
   async stop(): Promise<void> {
     await Promise.all(this.#connections.map((nc) => nc.close()));
-    const nodes = this.#extra.filter(({ id }) => id !== "nats-server");
-    for (const { child } of nodes) child.kill("SIGTERM");
+    for (const { child, isServer } of this.#extra) if (isServer !== true) child.kill("SIGTERM");
     this.#dev.kill("SIGTERM");
     const status = await exitOf(this.#dev);
     for (const { child } of this.#extra) child.kill("SIGKILL");
@@ -296,11 +306,19 @@ export class Mesh {
 }
 
 function devArgs(dir: string, options: MeshOptions): string[] {
-  const { nodes = 2, slots = 4, replicas = 1, handles = [], metricsPort = 0 } = options;
+  const {
+    nodes = 2,
+    slots = 4,
+    replicas = 1,
+    servers = 1,
+    handles = [],
+    metricsPort = 0,
+  } = options;
   return [
     ...["dev", ...(options.dir === undefined ? [] : ["--keep"])],
     ...["--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
     ...["--replicas", String(replicas), "--metrics-port", String(metricsPort)],
+    ...["--servers", String(servers)],
     ...handles.flatMap((handle) => ["--handle", handle]),
   ];
 }

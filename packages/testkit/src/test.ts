@@ -24,6 +24,7 @@ export interface Deps {
   readonly log: Log;
   readonly meters: Meters;
   readonly instance: string;
+  readonly replicas: number;
   readonly ready: () => void;
 }
 
@@ -77,6 +78,7 @@ export const test = base.extend<Fixtures>({
         return new Meters();
       },
       instance: "test-1",
+      replicas: 1,
       ready: () => undefined,
     });
   },

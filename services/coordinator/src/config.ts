@@ -4,10 +4,10 @@ import { z } from "zod";
 export const Config = ProcessConfig.extend({
   /**
    * TTL of the leader's lease, whole seconds. How long a frozen leader is waited for; a killed one
-   * is noticed by its connection. 3 s on one server; 12 s on three, whose store may be without a
-   * leader for 8 s.
+   * is noticed by its connection. Default 3 s on one server; 12 s on a cluster, whose store may be
+   * without a leader for 8 s.
    */
-  leaderLeaseTtlMs: z.coerce.number().int().min(1_000).multipleOf(1_000).default(3_000),
+  leaderLeaseTtlMs: z.coerce.number().int().min(1_000).multipleOf(1_000).optional(),
   /**
    * How long a node may take to say that it has a task, before it is asked again. Ten times the
    * slowest answer seen with both cores busy.

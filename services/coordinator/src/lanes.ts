@@ -7,36 +7,21 @@
  * a message that is lost comes back after the ack-wait: both cost time, neither loses a task.
  */
 
-import {
-  AckPolicy,
-  type ConsumerConfig,
-  type ConsumerInfo,
-  DeliverPolicy,
-  JetStreamApiError,
-  type JetStreamManager,
-  ReplayPolicy,
-} from "@nats-io/jetstream";
-import { quickHeaders } from "@swarm-mesh/bus";
-import {
-  isCapability,
-  MESH_RETRIES,
-  MESH_TASKS,
-  retrySubject,
-  submitSubject,
-} from "@swarm-mesh/protocol";
-import type { Clock, Log } from "@swarm-mesh/runtime";
+import { type ConsumerInfo, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import { isPassing, quickHeaders } from "@swarm-mesh/bus";
+import { isCapability, MESH_RETRIES, MESH_TASKS } from "@swarm-mesh/protocol";
+import { type Clock, type Log, type Random, REQUEST_BACKOFF, retry } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
 import { readAckSubject } from "./delivery-info.ts";
 import { PULL_MAX, planPulls } from "./demand.ts";
 import type { Delivery } from "./held-task.ts";
+import { consumerConfig, consumerName, splitName, streamOf } from "./lane-consumers.ts";
 
-/** After it an unacknowledged message comes again; held messages are renewed well before. */
-export const ACK_WAIT_MS = 120_000;
 /** How long a pull request stays open in the server. */
 const PULL_EXPIRES_MS = 10_000;
-/** Pull requests one consumer may have open in the server. */
-const WAITING_PULLS_MAX = 512;
+/** How long a consumer in trouble, as one whose cluster elects its leader, is left alone. */
+const REST_MS = 500;
 
 interface Lane {
   readonly capability: string;
@@ -51,13 +36,18 @@ interface Lane {
   pulledAtMs: number;
   /** Messages that were in the old leader's hands and have not come yet. */
   unsettled: number;
+  /** Nothing is asked for before; since its consumer was in trouble. */
+  restUntilMs: number;
 }
 
 export interface LanesOptions {
   readonly nc: NatsConnection;
   readonly manager: JetStreamManager;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
+  /** Ends every wait for a store that does not answer. */
+  readonly signal: AbortSignal;
   readonly inboxPrefix: string;
   readonly onDelivery: (delivery: Delivery) => void;
   /** Called when the last message that was in the old leader's hands has come. */
@@ -111,31 +101,53 @@ export class Lanes {
    * requests and hands what it held to us. Resolves when all of that is asked for.
    */
   async takeOver(): Promise<void> {
-    const { manager, log } = this.#options;
     const held = new Map<string, Map<string, number>>();
-    for await (const info of this.#consumers()) {
+    const old: ConsumerInfo[] = [];
+    for (const info of await this.#again(() => this.#consumers())) {
       const [precedence, capability] = splitName(info.name);
       if (precedence === undefined || !isCapability(capability)) continue;
       const byLane = held.get(capability) ?? new Map<string, number>();
       held.set(capability, byLane.set(precedence, info.num_ack_pending));
-      await manager.consumers.delete(info.stream_name, info.name).catch((error) => {
-        // A word from the server: it is gone either way. Silence: what the old leader held stays its.
-        if (!(error instanceof JetStreamApiError)) throw error;
-        log.debug({ consumer: info.name, err: error }, "consumer was gone");
-      });
+      old.push(info);
     }
-    for (const [capability, byLane] of held) {
+    await inGroups(old, PRECEDENCE.length, (info) => this.#again(() => this.#delete(info)));
+    await inGroups([...held], 1, ([capability, byLane]) => {
       const opening = this.#open(capability, byLane);
       this.#opening.set(capability, opening);
-      await opening;
-    }
+      return opening;
+    });
   }
 
   /** The consumers of all lanes there are. */
-  async *#consumers(): AsyncGenerator<ConsumerInfo> {
+  async #consumers(): Promise<readonly ConsumerInfo[]> {
+    const found: ConsumerInfo[] = [];
     for (const { name } of [MESH_TASKS, MESH_RETRIES]) {
-      yield* this.#options.manager.consumers.list(name);
+      for await (const info of this.#options.manager.consumers.list(name)) found.push(info);
     }
+    return found;
+  }
+
+  async #delete(info: ConsumerInfo): Promise<void> {
+    const { manager, log } = this.#options;
+    await manager.consumers.delete(info.stream_name, info.name).catch((error) => {
+      // A word from the server: it is gone either way. Silence: what the old leader held stays its.
+      if (!(error instanceof JetStreamApiError) || isPassing(error)) throw error;
+      log.debug({ consumer: info.name, err: error }, "consumer was gone");
+    });
+  }
+
+  /** Asks until there is an answer: a cluster that has lost a server takes seconds to give one. */
+  #again<T>(ask: () => Promise<T>): Promise<T> {
+    const { clock, random, log, signal } = this.#options;
+    return retry(ask, {
+      ...{ clock, random, signal },
+      policy: REQUEST_BACKOFF,
+      retryable: (error) => {
+        if (this.#closed || !isPassing(error)) return false;
+        log.info({ err: error }, "the store is between leaders");
+        return true;
+      },
+    });
   }
 
   /** Asks for as many tasks of the capability as there is room for. */
@@ -143,20 +155,37 @@ export class Lanes {
     const lanes = this.#lanes.get(capability);
     if (lanes === undefined || this.#closed) return;
     const asks = planPulls(lanes, room);
+    const now = this.#options.clock.elapsed();
     lanes.forEach((lane, index) => {
       const ask = asks[index] ?? 0;
-      if (ask > 0 && lane.unsettled === 0) this.#request(lane, ask, false);
+      const resting = now < lane.restUntilMs;
+      if (ask > 0 && lane.unsettled === 0 && !resting) this.#request(lane, ask, false);
     });
   }
 
   /** Forgets requests that have expired without a word. Call it now and then. */
   sweep(): void {
-    const lostBefore = this.#options.clock.elapsed() - PULL_EXPIRES_MS - 2_000;
+    const now = this.#options.clock.elapsed();
+    const lostBefore = now - PULL_EXPIRES_MS - 2_000;
     for (const lanes of this.#lanes.values()) {
       for (const lane of lanes) {
+        // What is to be handed over was asked for in vain: the consumer had no leader.
+        if (lane.unsettled > 0 && lane.outstanding === 0 && now >= lane.restUntilMs) {
+          this.#settleLane(lane, lane.unsettled);
+        }
         if (lane.pulledAtMs >= lostBefore) continue;
         lane.outstanding = 0;
         if (lane.unsettled > 0) this.#settleLane(lane, 0);
+      }
+    }
+  }
+
+  /** Forgets every open request, as the server has: its consumers are led elsewhere now, or it is new. */
+  forgetPulls(): void {
+    for (const lanes of this.#lanes.values()) {
+      for (const lane of lanes) {
+        lane.outstanding = 0;
+        if (lane.unsettled > 0) this.#settleLane(lane, lane.unsettled);
       }
     }
   }
@@ -169,10 +198,11 @@ export class Lanes {
   }
 
   async #open(capability: string, unsettled: ReadonlyMap<string, number>): Promise<void> {
-    const waiting: number[] = [];
-    for (const precedence of PRECEDENCE) {
-      waiting.push(await this.#ensureConsumer(capability, precedence));
-    }
+    const waiting = await Promise.all(
+      PRECEDENCE.map((precedence) =>
+        this.#again(() => this.#ensureConsumer(capability, precedence)),
+      ),
+    );
     if (this.#closed) return;
     const lanes = PRECEDENCE.map((precedence, index) => {
       const lane = this.#subscribe(capability, precedence, unsettled.get(precedence) ?? 0);
@@ -193,7 +223,7 @@ export class Lanes {
     try {
       return (await manager.consumers.add(stream, config)).num_pending;
     } catch (error) {
-      if (!(error instanceof JetStreamApiError)) throw error;
+      if (!(error instanceof JetStreamApiError) || isPassing(error)) throw error;
       // A consumer of an older version differs: its messages wait in the stream, so it can go.
       await manager.consumers.delete(stream, consumerName(capability, precedence));
       return (await manager.consumers.add(stream, config)).num_pending;
@@ -223,6 +253,7 @@ export class Lanes {
       delivered: 0,
       pulledAtMs: 0,
       unsettled,
+      restUntilMs: Number.NEGATIVE_INFINITY,
     };
     return lane;
   }
@@ -266,12 +297,15 @@ export class Lanes {
       return;
     }
     if (code === 100) return;
-    const { log } = this.#options;
-    log.warn(
-      { consumer: lane.consumer, code, status: message.headers?.description },
-      "pull failed",
-    );
-    // Asked again at the next sweep, not at once: the server has trouble already.
+    const { clock, log } = this.#options;
+    const now = clock.elapsed();
+    // Said once for as long as it lasts.
+    if (now - lane.restUntilMs > 2 * REST_MS) {
+      const status = message.headers?.description;
+      log.warn({ consumer: lane.consumer, code, status }, "pull failed");
+    }
+    // Asked again at a later sweep, not at once: the server has trouble already.
+    lane.restUntilMs = now + REST_MS;
     lane.outstanding = 0;
     lane.waiting = 0;
   }
@@ -300,47 +334,16 @@ export class Lanes {
   }
 }
 
-/** The stream that holds the lane. */
-function streamOf(precedence: Precedence): string {
-  return precedence === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
-}
+/** Capabilities whose consumers are made at a time. Each takes a cluster seconds, all take no more. */
+const GROUP = 32;
 
-// <precedence>-<capability>
-function consumerName(capability: string, precedence: Precedence): string {
-  return `${precedence}-${capability}`;
-}
-
-function splitName(name: string): [Precedence | undefined, string] {
-  const dash = name.indexOf("-");
-  const precedence = PRECEDENCE.find((one) => one === name.slice(0, dash));
-  return [precedence, name.slice(dash + 1)];
-}
-
-function filtersOf(capability: string, precedence: Precedence): string[] {
-  switch (precedence) {
-    case "retry":
-      return [retrySubject(capability)];
-    case "normal":
-      return [submitSubject(capability), submitSubject(capability, "normal")];
-    case "high":
-    case "low":
-      return [submitSubject(capability, precedence)];
+/** Does `work` for all, `GROUP` × `factor` at a time. */
+async function inGroups<T>(
+  items: readonly T[],
+  factor: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  for (let from = 0; from < items.length; from += GROUP * factor) {
+    await Promise.all(items.slice(from, from + GROUP * factor).map(work));
   }
-}
-
-function consumerConfig(capability: string, precedence: Precedence): Partial<ConsumerConfig> {
-  const filters = filtersOf(capability, precedence);
-  return {
-    durable_name: consumerName(capability, precedence),
-    description: `${capability}, ${precedence}`,
-    ack_policy: AckPolicy.Explicit,
-    deliver_policy: DeliverPolicy.All,
-    replay_policy: ReplayPolicy.Instant,
-    ack_wait: nanos(ACK_WAIT_MS),
-    // Tries are counted in the record, not here: a message is never given up by the server.
-    max_deliver: -1,
-    max_ack_pending: -1,
-    max_waiting: WAITING_PULLS_MAX,
-    ...(filters.length === 1 ? { filter_subject: filters[0] ?? "" } : { filter_subjects: filters }),
-  };
 }

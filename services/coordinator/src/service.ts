@@ -13,33 +13,31 @@ import {
   Lease,
   type LeaseOptions,
   leaseRenewals,
-  listen,
   serve,
   watchLink,
+  watchServers,
 } from "@swarm-mesh/bus";
 import type { ServiceDefinition, ServiceDeps } from "@swarm-mesh/process";
 import {
   aliveSubject,
   decode,
-  disconnectEventSubject,
   encode,
   getSubject,
   LEASES_BUCKET,
-  type LeaderEvent,
   type LeaderLease,
   LIST_SUBJECT,
-  leaderEventSubject,
   leaderLeaseKey,
+  leaderLeaseTtlMs,
   NODES_BUCKET,
   NodeLease,
   NodeRecord,
   TASKS_BUCKET,
   VERSION,
 } from "@swarm-mesh/protocol";
-import { type Counter, type Family, isoTime, ticks, together, Wakeup } from "@swarm-mesh/runtime";
-import { headers } from "nats";
-import { z } from "zod";
+import { type Counter, type Family, ticks, together, Wakeup, within } from "@swarm-mesh/runtime";
+import { announceLeader } from "./announcements.ts";
 import { Config } from "./config.ts";
+import { hearDisconnects } from "./disconnects.ts";
 import { Fleet } from "./fleet.ts";
 import { addGauges } from "./gauges.ts";
 import { decideLease } from "./leadership.ts";
@@ -89,6 +87,7 @@ class Replica {
   readonly #meters: CoordinatorMeters;
   readonly #renewals: Family<Counter>;
   readonly #wakeup = new Wakeup();
+  readonly #renewNow = new Wakeup();
   readonly #onFree: { listener: ((capabilities: readonly string[]) => void) | undefined } = {
     listener: undefined,
   };
@@ -163,7 +162,7 @@ class Replica {
   /** Reaches for the lease whenever it may be free, and leads while it has it. */
   async stand(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps;
-    const everyMs = this.#config.leaderLeaseTtlMs / 3;
+    const everyMs = this.#leaseTtlMs() / 3;
     for await (const _ of ticks({ clock, everyMs, wakeup: this.#wakeup, signal })) {
       if (!this.#nodes.current || !this.#leases.current || !this.#settings.current) {
         // A leader that does not know the fleet would take living nodes for gone, and one that does
@@ -209,7 +208,7 @@ class Replica {
     log.info({ epoch }, "leading");
     this.#meters.terms.inc();
     this.#fleet.reset();
-    const announced = this.#announce("elected", epoch);
+    const announced = announceLeader(this.#deps, "elected", epoch);
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
     const term = new Term({
@@ -234,7 +233,7 @@ class Replica {
       await lease.revoke();
       log.info({ epoch, resigned: held }, "leads no more");
       await announced;
-      await this.#announce(held ? "resigned" : "lost", epoch);
+      await announceLeader(this.#deps, held ? "resigned" : "lost", epoch);
     }
   }
 
@@ -243,7 +242,11 @@ class Replica {
     const { clock, log } = this.#deps;
     let waitMs = lease.renewEveryMs;
     while (!signal.aborted) {
-      await clock.sleep(Math.max(0, Math.min(waitMs, lease.remainingMs())), signal);
+      const sleepMs = Math.max(0, Math.min(waitMs, lease.remainingMs()));
+      this.#renewNow.clear();
+      await within(signal, (inner) =>
+        Promise.race([clock.sleep(sleepMs, inner), this.#renewNow.wait(inner)]),
+      );
       if (signal.aborted) return;
       if (!lease.trusted()) {
         log.warn({ epoch: this.#epoch }, "lease ran out");
@@ -291,38 +294,39 @@ class Replica {
 
   /** A replica's connection closed: look at once whether it led. A node's: the leader asks after it. */
   hearDisconnects(signal: AbortSignal): Promise<void> {
-    const hear = (account: string, onGone: (name: string) => void): Promise<void> =>
-      listen(
-        this.#deps.nc,
-        disconnectEventSubject(account),
-        (message) => {
-          const event = decode(DisconnectEvent, message.data);
-          if (event.ok) onGone(event.value.client.name ?? "");
-        },
-        { signal },
-      );
+    return hearDisconnects(this.#deps.nc, signal, {
+      onService: (name) => {
+        if (this.#lease === undefined && name === SERVICE) this.#wakeup.ring();
+      },
+      onNode: (nodeId) => this.#term?.onDisconnect(nodeId),
+    });
+  }
+
+  /**
+   * A leader whose link was down may have been replaced. On one server it stops, and stands again. On a
+   * cluster another server takes the link within milliseconds, and a new leader would have to wait for
+   * elections in the store: there the lease is renewed at once, and says who leads.
+   */
+  followLink(signal: AbortSignal): Promise<void> {
+    const { nc, replicas } = this.#deps;
     return together(signal, [
-      () =>
-        hear("MESH", (name) => {
-          if (this.#lease === undefined && name.startsWith(`${SERVICE}/`)) this.#wakeup.ring();
-        }),
-      () =>
-        hear("NODES", (name) => {
-          if (name.startsWith("node/")) this.#term?.onDisconnect(name.slice("node/".length));
-        }),
+      (inner) =>
+        watchLink(
+          nc,
+          (up) => {
+            if (!up && replicas === 1) this.#lease?.drop();
+            if (up) this.#onServers();
+          },
+          inner,
+        ),
+      (inner) => watchServers(nc, () => this.#onServers(), inner),
     ]);
   }
 
-  /** A leader whose link was down may have been replaced: it stops, and stands again. */
-  followLink(signal: AbortSignal): Promise<void> {
-    return watchLink(
-      this.#deps.nc,
-      (up) => {
-        if (up) this.#wakeup.ring();
-        else this.#lease?.drop();
-      },
-      signal,
-    );
+  #onServers(): void {
+    this.#wakeup.ring();
+    this.#renewNow.ring();
+    this.#term?.onServers();
   }
 
   #onLease(key: string, after: NodeLease | "leader" | undefined): void {
@@ -340,12 +344,16 @@ class Replica {
     return lease === "leader" ? undefined : lease;
   }
 
+  #leaseTtlMs(): number {
+    return this.#config.leaderLeaseTtlMs ?? leaderLeaseTtlMs(this.#deps.replicas);
+  }
+
   #leaseOptions(): LeaseOptions {
     const { clock, requester, instance } = this.#deps;
     return {
       bucket: LEASES_BUCKET,
       key: LEASE_KEY,
-      ttlMs: this.#config.leaderLeaseTtlMs,
+      ttlMs: this.#leaseTtlMs(),
       requester,
       clock,
       value: () => {
@@ -367,25 +375,4 @@ class Replica {
       },
     };
   }
-
-  async #announce(kind: LeaderEvent["kind"], epoch: number): Promise<void> {
-    const { clock, instance, requester, log } = this.#deps;
-    const event: LeaderEvent = {
-      service: SERVICE,
-      instance,
-      epoch,
-      kind,
-      at: isoTime(clock.now()),
-    };
-    const h = headers();
-    h.set("Nats-Msg-Id", `leader.${SERVICE}.${epoch}.${kind}`);
-    const stored = await requester.stored(leaderEventSubject(SERVICE), encode(event), {
-      headers: h,
-      timeoutMs: 1_000,
-    });
-    if (stored.kind !== "stored") log.warn({ kind, epoch, stored }, "leader event not stored");
-  }
 }
-
-/** What nats-server says of a connection that closed; a hint, so only the name is read. */
-const DisconnectEvent = z.object({ client: z.object({ name: z.string().optional() }) });

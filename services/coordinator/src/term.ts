@@ -86,6 +86,7 @@ export class Term {
     this.#records = new Records({ ...deps, meters, epoch, signal, trusted });
     this.#lanes = new Lanes({
       ...deps,
+      signal,
       inboxPrefix: "_INBOX_coordinator",
       onDelivery: (delivery) => this.#deliver(delivery),
       onSettled: () => this.#settle(),
@@ -155,6 +156,13 @@ export class Term {
   /** What it has in hand, to be counted. */
   get holding(): Holding {
     return { tasks: this.#tasks, delivered: (...lane) => this.#lanes.delivered(...lane) };
+  }
+
+  /** The server is another one, or the servers are fewer: what it was asked for before, it has forgotten. */
+  onServers(): void {
+    if (this.#ended.signal.aborted) return;
+    this.#lanes.forgetPulls();
+    this.#replenishAll();
   }
 
   /** The server says that the node's connection has closed. */

@@ -9,7 +9,7 @@ import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
 import type { HeldTask, TasksInHand } from "./held-task.ts";
-import { ACK_WAIT_MS } from "./lanes.ts";
+import { ACK_WAIT_MS } from "./lane-consumers.ts";
 import type { Records } from "./records.ts";
 import type { Settlement } from "./settlement.ts";
 

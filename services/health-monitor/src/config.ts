@@ -1,5 +1,5 @@
 import { ProcessConfig } from "@swarm-mesh/process";
-import { NODE_LEASE_TTL_MS } from "@swarm-mesh/protocol";
+import { nodeLeaseTtlMs } from "@swarm-mesh/protocol";
 import { z } from "zod";
 
 const Milliseconds = z.coerce.number().int();
@@ -15,12 +15,11 @@ export const Config = ProcessConfig.extend({
   /** How long a node may take to answer a ping. Default 500 ms: 0.3 ms is usual, 100 ms is loaded. */
   pingTimeoutMs: Milliseconds.min(10).max(10_000).default(500),
   /**
-   * A node whose last renewal is older is DEGRADED: it gets no new tasks. Default 4 s, two thirds of
-   * a lease's TTL: one renewal is late by a whole period. Less than the TTL, or it never happens.
+   * A node whose last renewal is older is DEGRADED: it gets no new tasks. Default two thirds of a
+   * lease's TTL, 4 s on one server and 8 s on a cluster: one renewal is late by a whole period. Less
+   * than the TTL, or it never happens.
    */
-  degradedAfterMs: Milliseconds.min(100)
-    .max(3_600_000)
-    .default((NODE_LEASE_TTL_MS * 2) / 3),
+  degradedAfterMs: Milliseconds.min(100).max(3_600_000).optional(),
   /** A node whose event loop runs its timers this late is DEGRADED. Default 2 s: a renewal period. */
   lagDegradedMs: Milliseconds.min(10).max(3_600_000).default(2_000),
   /**
@@ -34,9 +33,10 @@ export const Config = ProcessConfig.extend({
   massLossWindowMs: Milliseconds.min(0).max(600_000).default(5_000),
   /**
    * After this monitor's own link came up, a node that was not heard renewing since then is not
-   * failed for this long. Default the lease's TTL, 6 s: who lives renews in it, or joins anew.
+   * failed for this long. Default the lease's TTL, 6 s on one server and 12 s on a cluster: who lives
+   * renews in it, or joins anew.
    */
-  abstainMs: Milliseconds.min(0).max(3_600_000).default(NODE_LEASE_TTL_MS),
+  abstainMs: Milliseconds.min(0).max(3_600_000).optional(),
   /** How often a suspect is asked again; an unanswered ping is evidence as long. Default 1 s. */
   recheckMs: Milliseconds.min(10).max(60_000).default(1_000),
   /** Pings on their way at once; the others wait for an answer. Default 256. */
@@ -47,3 +47,19 @@ export const Config = ProcessConfig.extend({
   sweepIntervalMs: Milliseconds.min(10).max(60_000).default(250),
 });
 export type Config = z.infer<typeof Config>;
+
+/** The configuration with everything decided. */
+export interface Settings extends Omit<Config, "degradedAfterMs" | "abstainMs"> {
+  readonly degradedAfterMs: number;
+  readonly abstainMs: number;
+}
+
+/** Decides what was left open by how often everything is stored. */
+export function settle(config: Config, replicas: number): Settings {
+  const leaseTtlMs = nodeLeaseTtlMs(replicas);
+  return {
+    ...config,
+    degradedAfterMs: config.degradedAfterMs ?? (leaseTtlMs * 2) / 3,
+    abstainMs: config.abstainMs ?? leaseTtlMs,
+  };
+}

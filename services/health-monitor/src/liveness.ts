@@ -15,12 +15,12 @@
  */
 import type { ProcessConfig } from "@swarm-mesh/process";
 import type { NodeState } from "@swarm-mesh/protocol";
-import type { Config } from "./config.ts";
+import type { Settings } from "./config.ts";
 import { Inquiry, type Unanswered } from "./inquiry.ts";
 
 /** The numbers of the configuration that judgement needs. */
 export type LivenessLimits = Omit<
-  Config,
+  Settings,
   keyof ProcessConfig | "pingTimeoutMs" | "sweepIntervalMs"
 >;
 

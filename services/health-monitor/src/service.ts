@@ -8,11 +8,13 @@
 import { ask, Bucket, BucketView, type Change, listen, serve, watchLink } from "@swarm-mesh/bus";
 import type { ServiceDefinition, ServiceDeps } from "@swarm-mesh/process";
 import {
+  DisconnectEvent,
   decode,
   disconnectEventSubject,
   encode,
   isGone,
   isNodeId,
+  isServerGone,
   LEASES_BUCKET,
   lastTokenOf,
   NODES_BUCKET,
@@ -26,8 +28,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { aborted, isoTime, type Log, ticks, timeOf, together, Wakeup } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
-import { z } from "zod";
-import { Config } from "./config.ts";
+import { Config, settle } from "./config.ts";
 import { Events } from "./events.ts";
 import { type Brake, Liveness, type LivenessCommand } from "./liveness.ts";
 import { HealthMonitorMeters } from "./meters.ts";
@@ -36,9 +37,6 @@ import { HealthMonitorMeters } from "./meters.ts";
 const TELL_AGAIN_MS = 60_000;
 /** The account whose connections are nodes. */
 const NODES_ACCOUNT = "NODES";
-
-/** The part of the server's disconnect event that is read. */
-const Disconnect = z.object({ client: z.object({ name: z.string().optional() }) });
 
 /** The event of each state that the health-monitor writes. */
 const KIND_OF = { FAILED: "failed", DEGRADED: "degraded", ACTIVE: "recovered" } as const;
@@ -82,7 +80,7 @@ class HealthMonitor {
   constructor(config: Config, deps: HealthMonitorDeps) {
     this.#config = config;
     this.#deps = deps;
-    this.#liveness = new Liveness(config, deps.clock.elapsed());
+    this.#liveness = new Liveness(settle(config, deps.replicas), deps.clock.elapsed());
     this.#events = new Events(deps);
     this.#meters = new HealthMonitorMeters(deps.meters, {
       braking: () => this.#braking,
@@ -274,11 +272,13 @@ class HealthMonitor {
 
   /** The name is what the client called itself, so it may be a lie: it only causes a ping. */
   #onDisconnect(message: Msg): void {
-    const event = decode(Disconnect, message.data);
+    const event = decode(DisconnectEvent, message.data);
     if (!event.ok) {
       this.#deps.log.warn({ problem: event.problem }, "disconnect event ignored");
       return;
     }
+    // A server that is stopped closes all of its clients: they are at another one before a ping is.
+    if (isServerGone(event.value)) return;
     const [role, id] = (event.value.client.name ?? "").split("/");
     if (role !== "node" || id === undefined || !isNodeId(id)) return;
     this.#meters.disconnects.inc();

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Config } from "../src/config.ts";
+import { Config, settle } from "../src/config.ts";
 import { Mesh, type Step } from "./mesh.ts";
 
-const { abstainMs, recheckMs } = Config.parse({});
+const { abstainMs, recheckMs } = settle(Config.parse({}), 1);
 
 const IDS = ["n0", "n1", "n2", "n3"];
 const steps = fc.array(

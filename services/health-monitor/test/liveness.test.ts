@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { Config } from "../src/config.ts";
+import { Config, settle } from "../src/config.ts";
 import type { Unanswered } from "../src/inquiry.ts";
 import { Mesh } from "./mesh.ts";
 
-const { graceMs, degradedAfterMs, lagDegradedMs, abstainMs, recheckMs, massLossWindowMs } =
-  Config.parse({});
+const { graceMs, degradedAfterMs, lagDegradedMs, abstainMs, recheckMs, massLossWindowMs } = settle(
+  Config.parse({}),
+  1,
+);
 const RENEWAL_MS = 2_000;
 
 describe("the fast path", () => {

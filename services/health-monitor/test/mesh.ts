@@ -1,5 +1,5 @@
 import type { NodeState } from "@swarm-mesh/protocol";
-import { Config } from "../src/config.ts";
+import { Config, settle } from "../src/config.ts";
 import type { Unanswered } from "../src/inquiry.ts";
 import { Liveness } from "../src/liveness.ts";
 
@@ -21,7 +21,7 @@ export class Mesh {
 
   constructor(ids: readonly string[], limits: object = {}) {
     this.#ids = ids;
-    this.liveness = new Liveness(Config.parse(limits), this.now);
+    this.liveness = new Liveness(settle(Config.parse(limits), 1), this.now);
     for (const id of ids) this.record(id, "ACTIVE");
   }
 

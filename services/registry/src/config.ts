@@ -1,5 +1,4 @@
 import { ProcessConfig } from "@swarm-mesh/process";
-import { NODE_LEASE_TTL_MS } from "@swarm-mesh/protocol";
 import { z } from "zod";
 
 const Milliseconds = z.coerce.number().int();
@@ -8,10 +7,10 @@ const Milliseconds = z.coerce.number().int();
 export const Config = ProcessConfig.extend({
   /**
    * The lease's TTL that every node is told, in whole seconds because the server cuts the rest.
-   * Default 6 s: a frozen node is trusted that long, and a node's three renewals in it survive
-   * one lost message. The health-monitor's `leaseTtlMs` is the same number.
+   * Default 6 s on one server: a frozen node is trusted that long, and a node's three renewals in it
+   * survive one lost message. 12 s on a cluster, whose store may be without a leader for 8 s.
    */
-  leaseTtlMs: Milliseconds.min(1_000).max(3_600_000).multipleOf(1_000).default(NODE_LEASE_TTL_MS),
+  leaseTtlMs: Milliseconds.min(1_000).max(3_600_000).multipleOf(1_000).optional(),
   /** How long an old life may take to answer a ping before it counts as frozen. Default 500 ms. */
   pingTimeoutMs: Milliseconds.min(10).max(10_000).default(500),
   /**

@@ -29,6 +29,7 @@ import {
   NodeLease,
   NodeRecord,
   nodeLeaseKey,
+  nodeLeaseTtlMs,
   nodeSubject,
   Pong,
   REGISTRY_FIND_SUBJECT,
@@ -213,7 +214,7 @@ class Registry {
       incarnation,
       leader: this.#leader(),
       peers: this.#peersOf(id),
-      config: { leaseTtlMs: this.#config.leaseTtlMs },
+      config: { leaseTtlMs: this.#config.leaseTtlMs ?? nodeLeaseTtlMs(this.#deps.replicas) },
     };
   }
 

@@ -9,11 +9,13 @@ at Ctrl-C. Without --handle the nodes offer echo (cat), wordcount (wc -w) and co
 to n and saves how far it came.
 
 While it runs, <dir>/dev.json holds the server's address, the key files and every pid. A process
-that is killed is not started again: that is what a mesh is for.
+that is killed is not started again: that is what a mesh is for. Several servers are a cluster and
+take the ports from --port on; any address of dev.json's url will do, and a minority may be killed.
 
 Examples:
   $ swarmctl dev
   $ swarmctl dev --port 0 --nodes 5 --replicas 2
+  $ swarmctl dev --servers 3                        any one of them may be killed
   $ swarmctl dev --handle shout="tr a-z A-Z" --handle thumb=module:./thumb.js
 `;
 
@@ -27,6 +29,7 @@ export function addDevCommand(program: Command, declare: Declare): void {
     .option("--slots <count>", "tasks that a node runs at once", "4")
     .option("--replicas <count>", "processes of each service", "1")
     .option("--handle <capability=command>", "what the nodes can do; repeatable", repeated)
+    .option("--servers <count>", "nats-servers: 1, or a cluster of 3 or 5", "1")
     .option("--keep", "keep the tasks and records of an earlier run in the directory")
     .option("--offline", "use only a nats-server that is on this machine")
     .option(

@@ -11,7 +11,11 @@ const DevProcess = z.object({
   pid: z.int().positive(),
 });
 
+/** The kind of process that a nats-server is, whatever its name. */
+export const SERVER_KIND = "nats-server";
+
 export const DevFile = z.object({
+  /** Of all servers, separated by commas. */
   url: z.string(),
   /** Where browsers connect, `ws://…`; absent in files of before there was one. */
   websocket: z.string().optional(),

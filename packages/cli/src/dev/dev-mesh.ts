@@ -1,31 +1,20 @@
 /**
- * A mesh in processes of this machine: nats-server, services, nodes.
+ * A mesh in processes of this machine: nats-servers, services, nodes.
  *
  * It owns every process it started. `start` either gets all of them ready or ends those it started;
  * `stop` ends them in order: nodes hand back while there are services, services let go of their
- * leases while there is a server.
+ * leases while there are servers.
  */
-import { rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { join } from "node:path";
 import { connectClient } from "@swarm-mesh/client";
 import { systemClock } from "@swarm-mesh/runtime";
-import {
-  locateNatsServer,
-  prepareServerDir,
-  type RunningNatsServer,
-  readSeed,
-  seedPath,
-  startNatsServer,
-  writeContexts,
-} from "@swarm-mesh/server";
-import { CliError, Exit, usageError } from "../exit.ts";
+import { readSeed, seedPath } from "@swarm-mesh/server";
+import { CliError, Exit } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { Child } from "./child.ts";
-import { type DevFile, removeDevFile, writeDevFile } from "./dev-file.ts";
+import { type DevFile, removeDevFile, SERVER_KIND, writeDevFile } from "./dev-file.ts";
+import { DevServers } from "./dev-servers.ts";
 import type { LinePrinter } from "./log-lines.ts";
 import { type DevOptions, planProcesses } from "./plan.ts";
-import { withWebsocket } from "./websocket.ts";
 
 /** From the server's start until every node is active. A busy machine starts a process in seconds. */
 const READY_TIMEOUT_MS = 60_000;
@@ -33,7 +22,6 @@ const NODES_POLL_MS = 25;
 
 /** The process that `dev` itself is, in its own log. */
 export const OWN_NAME = "dev";
-export const SERVER_NAME = "nats-server";
 
 export interface DevMeshDeps {
   readonly io: Pick<Io, "env" | "cwd">;
@@ -48,41 +36,42 @@ export class DevMesh {
   readonly #options: DevOptions;
   readonly #deps: DevMeshDeps;
   readonly #children: Child[] = [];
-  #server: RunningNatsServer | undefined;
+  readonly #servers: DevServers;
   #stopping = false;
 
   constructor(options: DevOptions, deps: DevMeshDeps) {
     this.#options = options;
     this.#deps = deps;
+    this.#servers = new DevServers(options, deps);
   }
 
   /** Starts everything and writes `dev.json`. Rejects when a part of it cannot be started. */
   async start(): Promise<DevFile> {
     const { signal } = this.#deps;
-    const server = await this.#startServer();
+    const url = await this.#servers.start();
     signal.throwIfAborted();
-    this.#startChildren(server.url);
+    this.#startChildren(url);
     const settled = new AbortController();
     const late = systemClock.sleep(READY_TIMEOUT_MS, settled.signal).then(() => {
       throw new CliError(Exit.timeout, "timeout", `not ready within ${READY_TIMEOUT_MS} ms`);
     });
     late.catch(() => undefined); // Also rejects when the race is long over.
     try {
-      const serverEnded = endOf(server).then((endedAs) => {
-        throw new CliError(Exit.error, "error", `nats-server ended (${endedAs})`);
+      const serverEnded = this.#servers.firstEnd().then(({ name, endedAs }) => {
+        throw new CliError(Exit.error, "error", `${name} ended (${endedAs})`);
       });
       serverEnded.catch(() => undefined); // As above.
-      await Promise.race([this.#ready(server.url), rejectOnAbort(signal), serverEnded, late]);
+      await Promise.race([this.#ready(url), rejectOnAbort(signal), serverEnded, late]);
     } finally {
       settled.abort();
     }
-    const file = this.#file(server);
+    const file = this.#file(url);
     writeDevFile(this.#options.dir, file);
-    this.#reportEnds(server);
+    this.#reportEnds();
     return file;
   }
 
-  /** Ends nodes, services and server, in this order. A repeat finds nothing left to do. */
+  /** Ends nodes, services and servers, in this order. A repeat finds nothing left to do. */
   async stop(): Promise<void> {
     this.#stopping = true;
     removeDevFile(this.#options.dir);
@@ -91,7 +80,7 @@ export class DevMesh {
     );
     await Promise.all((nodes ?? []).map((child) => child.stop()));
     await Promise.all((services ?? []).map((child) => child.stop()));
-    await this.#server?.stop();
+    await this.#servers.stop();
   }
 
   /** Kills everything at once. */
@@ -99,36 +88,7 @@ export class DevMesh {
     this.#stopping = true;
     removeDevFile(this.#options.dir);
     for (const child of this.#children) child.kill();
-    this.#server?.child.kill("SIGKILL");
-  }
-
-  async #startServer(): Promise<RunningNatsServer> {
-    const { dir, keep, nodeIds, offline, port } = this.#options;
-    const { say, signal, printer, io } = this.#deps;
-    const binary = await locateNatsServer({ report: say, offline, signal, env: { ...io.env } });
-    if (port !== 0) await requireFree(port);
-    const { tls } = await prepareServerDir(dir, { nodes: nodeIds });
-    if (tls !== undefined) {
-      throw usageError(
-        `${dir} is set up for TLS, and \`swarmctl dev\` is for this machine alone: give it a --dir of its own`,
-      );
-    }
-    if (!keep) await rm(join(dir, "jetstream"), { recursive: true, force: true });
-    const server = await startNatsServer({
-      binary: binary.path,
-      conf: await withWebsocket(dir),
-      dir,
-      ...(port === 0 ? {} : { port }),
-      log: (line) => {
-        // What goes well is told by the processes that use it. On loopback nobody wants TLS.
-        if (/\[(WRN|ERR|FTL)\]/.test(line) && !/Websocket not configured/.test(line))
-          printer.print(SERVER_NAME, line);
-      },
-    });
-    this.#server = server;
-    await withWebsocket(dir, server.websocket);
-    await writeContexts(dir, server.url);
-    return server;
+    this.#servers.kill();
   }
 
   #startChildren(url: string): void {
@@ -163,54 +123,31 @@ export class DevMesh {
     }
   }
 
-  #file(server: RunningNatsServer): DevFile {
+  #file(url: string): DevFile {
     const { dir, nodeIds } = this.#options;
+    const { websocket } = this.#servers;
     const users = ["client", "viewer", "admin", ...nodeIds];
     return {
-      url: server.url,
-      ...(server.websocket === undefined ? {} : { websocket: server.websocket }),
+      url,
+      ...(websocket === undefined ? {} : { websocket }),
       keys: Object.fromEntries(users.map((user) => [user, seedPath(dir, user)])),
       processes: [
-        { name: SERVER_NAME, kind: SERVER_NAME, pid: server.pid },
+        ...this.#servers.running.map(({ name, pid }) => ({ name, kind: SERVER_KIND, pid })),
         ...this.#children.map(({ plan, pid }) => ({ name: plan.name, kind: plan.kind, pid })),
       ],
       pid: process.pid,
     };
   }
 
-  #reportEnds(server: RunningNatsServer): void {
+  #reportEnds(): void {
     const report = (name: string, ended: Promise<string>): void => {
       void ended.then((endedAs) => {
         if (!this.#stopping) this.#deps.say(`${name} ended (${endedAs}); it is not started again`);
       });
     };
-    report(SERVER_NAME, endOf(server));
+    for (const { name, ended } of this.#servers.running) report(name, ended);
     for (const child of this.#children) report(child.plan.name, child.ended);
   }
-}
-
-function endOf({ child }: RunningNatsServer): Promise<string> {
-  return new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve(signal ?? `status ${code}`));
-  });
-}
-
-/** nats-server would say it too, but not what to do. */
-async function requireFree(port: number): Promise<void> {
-  const probe = createServer();
-  const taken = await new Promise<boolean>((resolve) => {
-    probe.once("error", () => resolve(true));
-    probe.listen(port, "127.0.0.1", () => resolve(false));
-  });
-  if (!taken) {
-    await new Promise((resolve) => probe.close(resolve));
-    return;
-  }
-  throw new CliError(
-    Exit.error,
-    "port_taken",
-    `port ${port} is taken; choose another with --port, or let one be chosen with --port 0`,
-  );
 }
 
 function rejectOnAbort(signal: AbortSignal): Promise<never> {

@@ -3,11 +3,11 @@ import { aborted, systemClock } from "@swarm-mesh/runtime";
 import type { Call } from "../call.ts";
 import { Exit } from "../exit.ts";
 import { painter } from "../output.ts";
-import { DevMesh, OWN_NAME, SERVER_NAME } from "./dev-mesh.ts";
+import { DevMesh, OWN_NAME } from "./dev-mesh.ts";
 import { clearLeftovers } from "./leftovers.ts";
 import { linePrinter } from "./log-lines.ts";
 import { nextSteps } from "./next-steps.ts";
-import { type DevFlags, type DevOptions, devOptions, planProcesses } from "./plan.ts";
+import { type DevFlags, type DevOptions, devOptions, planProcesses, serverNames } from "./plan.ts";
 
 export type { DevFlags } from "./plan.ts";
 
@@ -54,7 +54,7 @@ function openMesh(options: DevOptions, call: Call<DevFlags>, signal: AbortSignal
   const { io } = call;
   const planned = planProcesses(options, { url: "", seedPath: () => "" }, {});
   const printer = linePrinter({
-    names: [OWN_NAME, SERVER_NAME, ...planned.map(({ name }) => name)],
+    names: [OWN_NAME, ...serverNames(options), ...planned.map(({ name }) => name)],
     paint: painter(io.colour),
     raw: options.jsonLogs,
     out: (text) => io.out(text),

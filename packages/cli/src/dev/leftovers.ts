@@ -1,10 +1,9 @@
 /** What an earlier dev mesh left in the directory, when it was killed rather than stopped. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { systemClock } from "@swarm-mesh/runtime";
 import { CliError, Exit } from "../exit.ts";
-import { readDevFile, removeDevFile } from "./dev-file.ts";
-import { DEV_CONF } from "./websocket.ts";
+import { readDevFile, removeDevFile, SERVER_KIND } from "./dev-file.ts";
 
 const END_TIMEOUT_MS = 5_000;
 const END_POLL_MS = 20;
@@ -24,19 +23,16 @@ export async function clearLeftovers(dir: string): Promise<void> {
     );
   }
   for (const { kind, pid } of file?.processes ?? []) {
-    if (kind === "nats-server" && isServerOf(dir, pid)) {
-      await end(pid);
-    }
+    if (kind === SERVER_KIND && commandOf(pid).some((arg) => isConfOf(dir, arg))) await end(pid);
   }
   removeDevFile(dir);
 }
 
-/** A pid may long be another program's: only the command line tells. */
-function isServerOf(dir: string, pid: number): boolean {
-  const command = commandOf(pid);
-  return [DEV_CONF, "nats-server.conf"].some((name) => command.includes(join(dir, name)));
+function isConfOf(dir: string, arg: string): boolean {
+  return arg.endsWith(".conf") && dirname(arg) === dir;
 }
 
+/** A pid may long be another program's: only the command line tells. */
 function isSwarmctl(pid: number): boolean {
   return commandOf(pid).some((arg) => arg.includes("swarmctl"));
 }

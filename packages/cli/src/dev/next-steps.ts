@@ -1,7 +1,7 @@
 import { join, relative } from "node:path";
 import { submitSubject, TASKS_BUCKET } from "@swarm-mesh/protocol";
 import type { Paint } from "../output.ts";
-import type { DevFile } from "./dev-file.ts";
+import { type DevFile, SERVER_KIND } from "./dev-file.ts";
 import { HANDLES_DEFAULT } from "./plan.ts";
 
 /** What to type next, once everything runs. Every line works as it is printed. */
@@ -15,7 +15,8 @@ export function nextSteps(options: {
 }): string {
   const { file, dir, cwd, paint } = options;
   const nodes = file.processes.filter(({ kind }) => kind === "node");
-  const services = file.processes.length - nodes.length - 1;
+  const servers = file.processes.filter(({ kind }) => kind === SERVER_KIND);
+  const services = file.processes.length - nodes.length - servers.length;
   const shown = relative(cwd, dir) || ".";
   const where = shown === ".mesh" ? "" : `MESH_DIR=${quoted(shown)} `;
   const nats = `XDG_CONFIG_HOME=${quoted(shown)} nats --context`;
@@ -36,10 +37,14 @@ export function nextSteps(options: {
       [`${swarmctl} task watch demo`, "it goes on elsewhere, from where it was"],
     );
   }
+  const server = servers.at(-1);
+  if (server !== undefined && servers.length > 1) {
+    lines.push([`kill -9 ${server.pid}`, `kill a server, ${server.name}: nobody notices`]);
+  }
   const width = Math.max(...lines.map(([command]) => command.length));
   return [
     "",
-    `${paint("green", "ready")} after ${(options.tookMs / 1_000).toFixed(1)} s: ${file.url}, ${count(services, "service")}, ${count(nodes.length, "node")}; keys in ${join(shown, "keys")}`,
+    `${paint("green", "ready")} after ${(options.tookMs / 1_000).toFixed(1)} s: ${serversText(file.url, servers.length)}, ${count(services, "service")}, ${count(nodes.length, "node")}; keys in ${join(shown, "keys")}`,
     "",
     "Now type, in another terminal in this directory:",
     ...lines.map(
@@ -50,6 +55,10 @@ export function nextSteps(options: {
     "",
     "",
   ].join("\n");
+}
+
+function serversText(url: string, servers: number): string {
+  return servers === 1 ? url : `${count(servers, "server")} (${url.split(",").join(", ")})`;
 }
 
 function count(number: number, noun: string): string {

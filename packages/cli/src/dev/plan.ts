@@ -1,6 +1,7 @@
 /** What a dev mesh consists of: which processes, started how. */
 import { join, resolve } from "node:path";
 import { NODE_SLOTS_MAX } from "@swarm-mesh/protocol";
+import { usageError } from "../exit.ts";
 import { countFlag, handleFlags } from "../flags.ts";
 import type { Io } from "../io.ts";
 import { SERVICES } from "../services.ts";
@@ -12,6 +13,7 @@ export interface DevFlags {
   readonly nodes: string;
   readonly slots: string;
   readonly replicas: string;
+  readonly servers: string;
   readonly handle?: readonly string[];
   readonly keep?: boolean;
   readonly offline?: boolean;
@@ -26,6 +28,8 @@ export interface DevOptions {
   readonly nodeIds: readonly string[];
   readonly slots: number;
   readonly replicas: number;
+  /** nats-servers; more than one are a cluster. */
+  readonly servers: number;
   readonly handles: readonly string[];
   readonly keep: boolean;
   readonly offline: boolean;
@@ -46,6 +50,8 @@ export interface ProcessPlan {
 /** Nodes and replicas that one machine can bear as processes. */
 const NODES_MAX = 200;
 const REPLICAS_MAX = 9;
+/** Everything is stored on each of them; JetStream makes at most five copies. */
+const SERVERS_MAX = 5;
 
 /** Counts to n and saves how far it came: what is left when its node is killed goes on elsewhere. */
 const COUNT_HANDLER = join(import.meta.dirname, "..", "..", "handlers", "count.js");
@@ -60,12 +66,28 @@ export function devOptions(flags: DevFlags, cwd: string): DevOptions {
     nodeIds: Array.from({ length: nodes }, (_, index) => `n${index + 1}`),
     slots: countFlag("--slots", flags.slots, { min: 1, max: NODE_SLOTS_MAX }),
     replicas: countFlag("--replicas", flags.replicas, { min: 1, max: REPLICAS_MAX }),
+    servers: serversFlag(flags.servers),
     handles: flags.handle === undefined ? HANDLES_DEFAULT : handleFlags(flags.handle),
     keep: flags.keep === true,
     offline: flags.offline === true,
     jsonLogs: flags.jsonLogs === true,
     metricsPort: countFlag("--metrics-port", flags.metricsPort ?? "0", { min: 0, max: 65_535 }),
   };
+}
+
+/** An even number bears no more losses than the odd one below it. */
+function serversFlag(text: string): number {
+  const count = countFlag("--servers", text, { min: 1, max: SERVERS_MAX });
+  if (count % 2 === 1) return count;
+  throw usageError(
+    `--servers ${count} can lose no more of them than ${count - 1} can: choose an odd number`,
+  );
+}
+
+/** The names of the nats-servers, in the order they are started. */
+export function serverNames({ servers }: Pick<DevOptions, "servers">): readonly string[] {
+  if (servers === 1) return ["nats-server"];
+  return Array.from({ length: servers }, (_, index) => `nats-${index + 1}`);
 }
 
 /** Every process but nats-server, in the order they are started; they are stopped in reverse. */
@@ -79,6 +101,7 @@ export function planProcesses(
     ...inherited,
     NATS_URL: server.url,
     NATS_NKEY: server.seedPath(user),
+    ...(options.servers === 1 ? {} : { MESH_REPLICAS: String(options.servers) }),
   });
   const services = SERVICES.flatMap((service) =>
     Array.from({ length: options.replicas }, (_, index): ProcessPlan => {

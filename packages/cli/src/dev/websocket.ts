@@ -1,19 +1,19 @@
 /** What a dev mesh's server has beyond the project's configuration: a port for browsers. */
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
-
-/** The configuration a dev mesh's server is started with; it includes the project's. */
-export const DEV_CONF = "dev.conf";
+import { basename, join } from "node:path";
 
 /**
- * Writes `<dir>/dev.conf` and returns its path: nats-server.conf, and WebSockets on loopback, on a
- * free port or on that of `url`, so that the page finds a server that was started again.
+ * Writes the configuration that a server of a dev mesh is started with and returns its path:
+ * `<dir>/dev.conf`, or `dev-<name>.conf` for a server of a cluster. It is the server's own, and
+ * WebSockets on loopback, on a free port or on that of `url`, so that the page finds a server that was
+ * started again.
  */
-export async function withWebsocket(dir: string, url?: string): Promise<string> {
+export async function withWebsocket(dir: string, conf: string, url?: string): Promise<string> {
   const port = url === undefined ? -1 : Number(new URL(url).port);
-  const path = join(dir, DEV_CONF);
+  const own = basename(conf);
+  const path = join(dir, own === "nats-server.conf" ? "dev.conf" : `dev-${own}`);
   const text = `# Made by \`swarmctl dev\`; do not edit. Without TLS, so for this machine alone.
-include "nats-server.conf"
+include "${own}"
 websocket { listen: "127.0.0.1:${port}", no_tls: true }
 `;
   await writeFile(path, text);

@@ -1,0 +1,101 @@
+/**
+ * Three servers of which one, then two are killed under load: what clients see, what is lost, and how
+ * long it takes. Everything that was stored and run is judged by the checker afterwards.
+ *
+ * MESH_CLUSTER=1 runs the long ones as well: every server in turn, a rolling restart, partitions.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { Bucket, openManager, Requester } from "@swarm-mesh/bus";
+import { MeshClient } from "@swarm-mesh/client";
+import { LEASES_BUCKET, NODES_BUCKET } from "@swarm-mesh/protocol";
+import { expect } from "vitest";
+import { type ClusterRun, SERVERS, test, until } from "./cluster-run.ts";
+
+/** What a submit is given in a mesh without a quorum, before it fails. */
+const IMPATIENCE_MS = 10_000;
+const WRITES = 150;
+/** An election takes the servers 4 to 9 s. */
+const STALL_MAX_MS = 15_000;
+/** 5 to 10 s on two idle cores, printed by the test; others may use the machine as well. */
+const NORMAL_WITHIN_MS = 20_000;
+
+test("no server is missed, and without a majority the mesh is read-only", async ({ run }) => {
+  await neverReadsStale(run);
+
+  // One of three: nobody notices but by waiting.
+  const leader = await run.leaderOf("MESH_TASKS");
+  const stop = run.load();
+  await sleep(2_000);
+  run.kill(leader);
+  await until("the streams are led again", async () => (await leaderIsLiving(run, leader)) !== "");
+  await sleep(2_000);
+  const load = await stop();
+  report(`kill -9 of ${leader}, the streams' leader`, load);
+  expect(load.errors).toEqual([]);
+  expect(load.results).toBe(load.acknowledged);
+  expect(load.submitStallMs).toBeLessThan(STALL_MAX_MS);
+
+  // Two of three: nothing is stored, and what runs goes on.
+  await run.submit("long", 18_000);
+  await run.submit("short", 10_000);
+  await run.mesh.waitFor("long", (record) => record.status === "running");
+  await run.mesh.waitFor("short", (record) => record.status === "running");
+  const second = SERVERS.find((name) => name !== leader) ?? "";
+  run.kill(second);
+  const hasty = new MeshClient(await run.mesh.connect("client"), { deadlineMs: IMPATIENCE_MS });
+  const refusal = await run.submit("refused", 10, hasty).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: "unavailable" });
+  expect(String(refusal)).toContain("read-only");
+  // A program that speaks plain NATS is told at once, when the last leader has stood down.
+  const plain = new Requester(hasty.nc, { inboxPrefix: "_INBOX_client" });
+  const ask = () => plain.request("mesh.tasks.submit.work", "{}", { timeoutMs: 1_000 });
+  await until("nobody leads", async () => (await ask()).kind === "no-responders");
+  await run.hasEnded("short"); // And nobody can write that down.
+
+  for (const name of [leader, second]) run.startServer(name);
+  const backAtMs = performance.now();
+  await hasty.run("work", { steps: 1, ms: 1 }, { id: "after", timeoutMs: 60_000 });
+  const normalMs = performance.now() - backAtMs;
+  report("two of three back → a new task has run", { ms: Math.round(normalMs) });
+  for (const id of ["long", "short", "refused"]) {
+    // The refused one was submitted all the same, under its id: now it may be stored.
+    if (id === "refused") await run.submit(id, 10);
+    const record = await run.client.wait(id, { timeoutMs: 60_000 });
+    expect(record, id).toMatchObject({ status: "succeeded", attempt: 1, migrations: [] });
+  }
+  expect(normalMs).toBeLessThan(NORMAL_WITHIN_MS);
+  expect(await run.judge()).toEqual([]);
+});
+
+/** What was just written through one server is what is read through any other. */
+async function neverReadsStale(run: ClusterRun): Promise<void> {
+  const buckets = await Promise.all(
+    run.mesh.urls.map(async (url) => {
+      const nc = await run.mesh.connect("admin", [url]);
+      const requester = new Requester(nc, { inboxPrefix: "_INBOX_admin" });
+      return new Bucket(LEASES_BUCKET, await openManager(nc), requester);
+    }),
+  );
+  let revision = 0;
+  for (let count = 0; count < WRITES; count++) {
+    const writer = buckets[count % buckets.length];
+    const stored = await writer?.write("stale", String(count), revision);
+    expect(stored).toMatchObject({ kind: "stored" });
+    revision = stored?.kind === "stored" ? stored.revision : 0;
+    const read = await Promise.all(buckets.map(async (one) => (await one.read("stale"))?.revision));
+    expect(read).toEqual(buckets.map(() => revision));
+  }
+}
+
+async function leaderIsLiving(run: ClusterRun, dead: string): Promise<string> {
+  const leaders = await Promise.all(
+    ["MESH_TASKS", `KV_${NODES_BUCKET.name}`].map((stream) =>
+      run.leaderOf(stream).catch(() => dead),
+    ),
+  );
+  return leaders.includes(dead) || leaders.includes("") ? "" : "living";
+}
+
+function report(what: string, figures: object): void {
+  process.stdout.write(`${what}: ${JSON.stringify(figures)}\n`);
+}
