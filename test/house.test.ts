@@ -75,9 +75,19 @@ interface ServiceFiles {
 /** Beside main.ts, config.ts and service.ts. Why some have more than one: decision 0003. */
 const SERVICES: Readonly<Record<string, ServiceFiles>> = {
   coordinator: {
-    decisions: ["backlog", "demand", "fleet", "leadership", "lifecycle", "routing"],
+    decisions: [
+      ...["backlog", "demand", "fleet", "leadership", "lifecycle", "routing", "submit-notes"],
+    ],
     parts: [
-      ...["announcements", "courier", "delivery-info", "disconnects", "dispatcher", "gauges"],
+      ...[
+        "announcements",
+        "auditor",
+        "courier",
+        "delivery-info",
+        "disconnects",
+        "dispatcher",
+        "gauges",
+      ],
       ...["held-task", "lane-consumers", "lanes", "meters"],
       ...[
         "queries",
@@ -244,7 +254,7 @@ test("JSON is parsed by the protocol package", () => {
 const beyondProtocol = shipped.filter(({ path }) => !path.startsWith("packages/protocol/"));
 
 test("subjects are written in the protocol package", () => {
-  const subject = /\bmesh\.(tasks|nodes?|registry|coordinator|events|dead)\.|\$KV\./;
+  const subject = /\bmesh\.(tasks|nodes?|registry|coordinator|events|dead|audit)\.|\$KV\./;
   expect(violations(literalsOnly(beyondProtocol), subject, [])).toEqual([]);
 });
 

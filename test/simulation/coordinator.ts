@@ -12,7 +12,8 @@ import {
   type NodeLease,
   type NodeRecord,
 } from "@swarm-mesh/protocol";
-import { Meters } from "@swarm-mesh/runtime";
+import { aborted, Meters } from "@swarm-mesh/runtime";
+import type { Audits } from "../../services/coordinator/src/auditor.ts";
 import { Config } from "../../services/coordinator/src/config.ts";
 import { Fleet } from "../../services/coordinator/src/fleet.ts";
 import { decideLease, type LeaseEntry } from "../../services/coordinator/src/leadership.ts";
@@ -22,6 +23,13 @@ import { termDeps } from "./library.ts";
 import { bytesOf } from "./mail.ts";
 import { View } from "./view.ts";
 import { Host, type World } from "./world.ts";
+
+/** The audit trail is nobody's decision: it is left out, and its writes do not lengthen every run. */
+const SILENT: Audits = {
+  submitted: () => undefined,
+  cancelled: () => undefined,
+  run: (signal) => aborted(signal),
+};
 
 const LEASE_KEY = leaderLeaseKey("coordinator");
 const NODE_PREFIX = "node.";
@@ -170,6 +178,7 @@ class Replica {
       epoch,
       fleet: this.fleet,
       trusted: () => lease.trusted() && !ended.signal.aborted,
+      auditor: () => SILENT,
       onFree: this.#onFree,
     });
     this.#term = term;

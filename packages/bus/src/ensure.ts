@@ -182,6 +182,7 @@ function streamConfig(spec: StreamSpec, replicas: number): Wanted {
     allow_direct: true,
     // A submit must not be able to ask that it vanish, so no message has a TTL.
     allow_msg_ttl: false,
+    ...(spec.sealed ? { deny_delete: true, deny_purge: true } : {}),
     ...(spec.schedules ? { allow_msg_schedules: true } : {}),
   };
 }

@@ -1,4 +1,13 @@
 export { type Answer, ask } from "./ask.ts";
+export {
+  type AuditAnchor,
+  type AuditLine,
+  type AuditProblem,
+  type AuditVerdict,
+  AuditVerifier,
+  sealEntry,
+} from "./audit-chain.ts";
+export { AuditError, AuditTrail, askerOf } from "./audit-trail.ts";
 export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
 export { type ConnectOptions, openConnection, watchLink, watchServers } from "./connect.ts";
 export {

@@ -1,6 +1,7 @@
 /** The tree of commands. Only what `--help` needs is loaded here; the work comes with the command. */
 import { Command } from "commander";
 import { type Action, acceptGlobalFlags, addGlobalFlags, type Declare, globalsOf } from "./call.ts";
+import { addAuditCommands } from "./commands/audit.ts";
 import { addCapabilityCommands } from "./commands/capability.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
@@ -73,6 +74,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addWhyCommand(program, declare);
   addDeadCommands(program, declare);
   addEventsCommand(program, declare);
+  addAuditCommands(program, declare);
   addServiceCommand(program, declare);
   addCheckCommand(program, declare);
   addKeysCommands(program, declare);

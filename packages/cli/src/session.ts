@@ -17,6 +17,8 @@ export interface Session {
   readonly target: Target;
   readonly format: Format;
   readonly paint: Paint;
+  /** Tells a person, beside what the command prints. */
+  warn(text: string): void;
   /** JetStream's management, for those who may. */
   manager(): Promise<JetStreamManager>;
 }
@@ -47,6 +49,7 @@ export async function withSession<T>(
       target,
       format,
       paint: painter(call.io.colour),
+      warn: (text) => call.io.err(`swarmctl: ${text}\n`),
       manager: () => openManager(nc),
     });
   } finally {

@@ -7,6 +7,14 @@ export {
   importsOf,
 } from "./accounts.ts";
 export {
+  AUDIT_GENESIS,
+  AuditDeed,
+  AuditEntry,
+  AuditMark,
+  AuditWho,
+  SubmittedTasks,
+} from "./audit.ts";
+export {
   BATCH_MAX,
   BATCH_MAX_BYTES,
   type BatchedTask,
@@ -132,6 +140,7 @@ export {
   type BucketSpec,
   CHECKPOINTS_BUCKET,
   LEASES_BUCKET,
+  MESH_AUDIT,
   MESH_DEAD,
   MESH_EVENTS,
   MESH_RETRIES,
@@ -143,7 +152,9 @@ export {
   TASKS_BUCKET,
 } from "./stores.ts";
 export {
+  AUDIT_ALL,
   aliveSubject,
+  auditSubject,
   cancelSubject,
   capabilitySettingKey,
   checkpointKey,

@@ -34,6 +34,7 @@ import {
 import {
   CHECKPOINTS_BUCKET,
   LEASES_BUCKET,
+  MESH_AUDIT,
   MESH_DEAD,
   MESH_EVENTS,
   MESH_RETRIES,
@@ -43,6 +44,7 @@ import {
   TASKS_BUCKET,
 } from "./stores.ts";
 import {
+  auditSubject,
   cancelSubject,
   checkpointKey,
   DEAD_ALL,
@@ -86,7 +88,7 @@ export interface RoleSpec {
 /** Nodes, leases and tasks: what services look at. */
 const LOOKED_AT = [NODES_BUCKET, LEASES_BUCKET, TASKS_BUCKET];
 /** What people look at: not the bodies of tasks, nor checkpoints. */
-const SHOWN = [...LOOKED_AT, SETTINGS_BUCKET, MESH_EVENTS, MESH_DEAD];
+const SHOWN = [...LOOKED_AT, SETTINGS_BUCKET, MESH_EVENTS, MESH_DEAD, MESH_AUDIT];
 
 const WHO_IS_CONNECTED = plain(CONNECT_EVENTS, DISCONNECT_EVENTS);
 const NODE_STATES = plain(nodeStateSubject(">"));
@@ -173,6 +175,11 @@ const SPECS = {
         kvSubject(TASKS_BUCKET.name, ">"),
         kvSubject(LEASES_BUCKET.name, leaderLeaseKey("coordinator")),
       ),
+      group(
+        "The audit trail: its own entries, and what the last of all was.",
+        plain(auditSubject("task.*"), auditSubject("leader.*")),
+        readFromLeader(MESH_AUDIT),
+      ),
       ENSURE_STORES,
       group(
         "Its consumers of waiting tasks, one a capability and lane. A new leader makes them anew: " +
@@ -244,6 +251,12 @@ const SPECS = {
         "mesh.tasks.outcome.>",
         "mesh.tasks.outcomes.>",
         "mesh.tasks.progress.>",
+      ),
+      because(
+        "What would take from the audit trail, or make room for another.",
+        ...["DELETE", "PURGE", "MSG.DELETE", "UPDATE", "RESTORE"].map(
+          (verb) => `$JS.API.STREAM.${verb}.${MESH_AUDIT.name}`,
+        ),
       ),
     ],
   },

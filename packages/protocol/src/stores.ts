@@ -6,6 +6,7 @@
  */
 import { CHECKPOINT_MAX_BYTES, NODES_MAX, RESULT_MAX_BYTES, SUBMIT_MAX_BYTES } from "./limits.ts";
 import {
+  AUDIT_ALL,
   DEAD_ALL,
   DELAYED_ALL,
   EVENTS_ALL,
@@ -35,6 +36,8 @@ export interface StreamSpec {
   readonly duplicateWindowMs: number;
   /** Delivers messages later (`mesh.tasks.delayed.>`). */
   readonly schedules: boolean;
+  /** Can nobody delete from it, message by message or all? */
+  readonly sealed?: true;
   readonly description: string;
 }
 
@@ -113,6 +116,22 @@ export const MESH_DEAD: StreamSpec = {
   description: "Tasks given up",
 };
 
+/** Who did what, as a chain of hashes. Written by the coordinator, and for people by their commands. */
+export const MESH_AUDIT: StreamSpec = {
+  name: "MESH_AUDIT",
+  subjects: [AUDIT_ALL],
+  retention: "limits",
+  // Refusing would let whoever fills it act unseen; what goes at the other end leaves a gap that shows.
+  discard: "old",
+  maxAgeMs: 0,
+  maxBytes: 4 * GIB,
+  maxMsgBytes: 64 * 1024,
+  duplicateWindowMs: 2 * MINUTE_MS,
+  schedules: false,
+  sealed: true,
+  description: "Who did what; nothing is ever deleted",
+};
+
 /** Node records, one key a node. Written by registry and health-monitor, by compare-and-swap. */
 export const NODES_BUCKET: BucketSpec = {
   name: "mesh_nodes",
@@ -170,7 +189,13 @@ export const SETTINGS_BUCKET: BucketSpec = {
   description: "What operators have set",
 };
 
-export const STREAMS: readonly StreamSpec[] = [MESH_TASKS, MESH_RETRIES, MESH_EVENTS, MESH_DEAD];
+export const STREAMS: readonly StreamSpec[] = [
+  MESH_TASKS,
+  MESH_RETRIES,
+  MESH_EVENTS,
+  MESH_DEAD,
+  MESH_AUDIT,
+];
 export const BUCKETS: readonly BucketSpec[] = [
   NODES_BUCKET,
   LEASES_BUCKET,

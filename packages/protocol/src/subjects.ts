@@ -88,6 +88,11 @@ export const leaderEventSubject = (service: string): string => `mesh.events.lead
 // mesh.events.>
 export const EVENTS_ALL = "mesh.events.>";
 
+// mesh.audit.<action>                            an entry of the audit trail: mesh.audit.node.drain
+export const auditSubject = (action: string): string => `mesh.audit.${action}`;
+// mesh.audit.>
+export const AUDIT_ALL = "mesh.audit.>";
+
 // $SYS.ACCOUNT.<account>.DISCONNECT              imported from SYS; nobody of the mesh may publish it
 export const disconnectEventSubject = (account: string): string =>
   `$SYS.ACCOUNT.${account}.DISCONNECT`;

@@ -60,8 +60,8 @@ function account(name: AccountName): string {
     ...(jetstream ? ["    # The only account with storage.", "    jetstream: enabled"] : []),
     ...section(
       "imports",
-      imports.map(({ kind, from, subject }) => [
-        `{ ${kind}: { account: ${from}, subject: "${subject}" } }`,
+      imports.map(({ kind, from, subject, tellsWho }) => [
+        `{ ${kind}: { account: ${from}, subject: "${subject}" }${tellsWho ? ", share: true" : ""} }`,
       ]),
     ),
     ...section("exports", exports.map(exported)),

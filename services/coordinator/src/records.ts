@@ -83,6 +83,8 @@ export class Records {
   readonly #checkpoints: Bucket;
   /** In the ids of retries: a client who knew one could publish it first, and ours were a duplicate. */
   readonly #secret = randomUUID();
+  /** The newest revision of all records that this term has written; 0: none yet. */
+  newestRevision = 0;
 
   constructor(options: RecordsOptions) {
     this.#options = options;
@@ -242,6 +244,7 @@ export class Records {
 
   #keep(held: HeldTask, record: TaskRecord, revision: number): true {
     this.#count(held, record);
+    this.newestRevision = Math.max(this.newestRevision, revision);
     held.record = record;
     held.revision = revision;
     return true;

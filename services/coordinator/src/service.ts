@@ -36,6 +36,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { type Counter, type Family, ticks, together, Wakeup, within } from "@swarm-mesh/runtime";
 import { announceLeader } from "./announcements.ts";
+import { Auditor } from "./auditor.ts";
 import { Config } from "./config.ts";
 import { hearDisconnects } from "./disconnects.ts";
 import { Fleet } from "./fleet.ts";
@@ -218,6 +219,7 @@ class Replica {
       epoch,
       fleet: this.#fleet,
       trusted: () => lease.trusted() && !either.aborted,
+      auditor: (newestRevision) => new Auditor({ deps: this.#deps, epoch, newestRevision }),
       onFree: this.#onFree,
     });
     this.#term = term;

@@ -7,7 +7,7 @@
 
 import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
-import { answer, answering, listen, RefusedError } from "@swarm-mesh/bus";
+import { answer, answering, askerOf, listen, RefusedError } from "@swarm-mesh/bus";
 import type { ServiceDeps } from "@swarm-mesh/process";
 import {
   cancelSubject,
@@ -29,6 +29,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { aborted, BriefMap, latch, ticks, together } from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
+import type { Audits } from "./auditor.ts";
 import { Backlog } from "./backlog.ts";
 import type { Config } from "./config.ts";
 import { Courier } from "./courier.ts";
@@ -53,6 +54,8 @@ export interface TermOptions {
   readonly fleet: Fleet;
   /** May this term still act? */
   readonly trusted: () => boolean;
+  /** Who writes the audit trail; told how to ask for the newest revision that this term has written. */
+  readonly auditor: (newestRevision: () => number) => Audits;
   /** Called by the fleet when slots become free; the term registers itself here. */
   readonly onFree: { listener: ((capabilities: readonly string[]) => void) | undefined };
 }
@@ -71,6 +74,7 @@ export class Term {
   readonly #strays: Strays;
   readonly #vigil: Vigil;
   readonly #snapshot: Snapshot;
+  readonly #auditor: Audits;
   readonly #beganAtMs: number;
   #tookOver = false;
   #examining = 0;
@@ -92,6 +96,8 @@ export class Term {
       onSettled: () => this.#settle(),
       onBug: (error) => this.#broken.reject(error),
     });
+    const records = this.#records;
+    this.#auditor = options.auditor(() => records.newestRevision);
     this.#snapshot = new Snapshot({ instance: deps.instance, epoch }, fleet);
     const shared = { ...deps, meters, config, epoch, fleet, records: this.#records };
     this.#dispatcher = new Dispatcher({
@@ -142,6 +148,7 @@ export class Term {
         (inner) => answer(nc, moveSubject("*"), (m) => this.#move(m), on(inner)),
         (inner) => answer(nc, syncSubject("*"), (m) => this.#sync(m), on(inner)),
         (inner) => this.#sweep(inner),
+        (inner) => this.#auditor.run(inner),
         (inner) => this.#takeOver(inner),
       ]);
     } finally {
@@ -205,6 +212,7 @@ export class Term {
     }
     const held = new HeldTask(parsed, delivery, this.#options.deps.clock.elapsed());
     this.#tasks.set(held.id, held);
+    if (held.retryAttempt === undefined) this.#auditor.submitted(held);
     if (parsed.problem !== undefined) {
       const { problem } = parsed;
       this.#spawnFor(
@@ -323,10 +331,12 @@ export class Term {
     }
   }
 
-  #cancel(message: Msg): Promise<unknown> {
+  async #cancel(message: Msg): Promise<unknown> {
     const taskId = lastTokenOf(message.subject);
     if (!isTaskId(taskId)) throw new RefusedError("bad_request", "that is no task id");
-    return this.#settlement.cancel(taskId);
+    const record = await this.#settlement.cancel(taskId);
+    if (record.status === "cancelled") this.#auditor.cancelled(record, askerOf(message));
+    return record;
   }
 
   #held(message: Msg): unknown {

@@ -1,0 +1,160 @@
+/**
+ * Writing to the audit trail: one chain, any number of writers.
+ *
+ * An entry names its place, and the stream takes it only when that is the next one. Whoever comes
+ * second reads what the first wrote, and puts its own behind it.
+ */
+import { randomUUID } from "node:crypto";
+import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import {
+  AUDIT_GENESIS,
+  type AuditDeed,
+  AuditEntry,
+  type AuditWho,
+  auditSubject,
+  decode,
+  MESH_AUDIT,
+} from "@swarm-mesh/protocol";
+import { backoffMs, type Clock, isoTime, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
+import type { Msg } from "nats";
+import { z } from "zod";
+import { type AuditAnchor, NO_ENTRY, sealEntry } from "./audit-chain.ts";
+import { headerBlock } from "./header-block.ts";
+import type { Requester } from "./requester.ts";
+import { goodHeaders } from "./sent-headers.ts";
+
+/** The store will not take the entry: it is too large, or this user may not write it. */
+export class AuditError extends Error {
+  override readonly name = "AuditError";
+  readonly code = "not_audited";
+}
+
+export interface AuditTrailOptions {
+  readonly requester: Requester;
+  readonly manager: JetStreamManager;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Who writes, as in the logs: `coordinator-1`. */
+  readonly by: string;
+}
+
+export class AuditTrail {
+  readonly #options: AuditTrailOptions;
+  /** The end of the trail as it was seen last. */
+  #last: AuditAnchor | undefined;
+
+  constructor(options: AuditTrailOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Puts an entry at the end, and resolves with it once it is stored; with `undefined` when `signal`
+   * aborts first: then it may be stored or not. Rejects with {@link AuditError}. One at a time.
+   */
+  async append(deed: AuditDeed, signal: AbortSignal): Promise<AuditEntry | undefined> {
+    const { requester, clock, random, by } = this.#options;
+    const id = randomUUID();
+    const doubtful = new Set<number>();
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        const last = this.#last ?? (await this.#readLast());
+        const ours = await this.#storedAmong(doubtful, id);
+        if (ours !== undefined) return ours;
+        const at = isoTime(clock.now());
+        const { entry, text } = sealEntry({ ...deed, id, at, by }, last);
+        const stored = await requester.stored(auditSubject(entry.action), text, {
+          headers: headerBlock([["Nats-Expected-Last-Sequence", String(last.seq)]]),
+        });
+        this.#last = undefined;
+        if (stored.kind === "stored") {
+          this.#last = { seq: entry.seq, hash: entry.hash };
+          return entry;
+        }
+        if (stored.kind === "refused") throw new AuditError(stored.message);
+        // If it is stored, or will be, it is where it was to be.
+        if (stored.kind === "unknown") doubtful.add(entry.seq);
+      } catch (error) {
+        if (error instanceof AuditError) throw error;
+        this.#last = undefined;
+      }
+      await clock.sleep(backoffMs(REQUEST_BACKOFF, failures, random), signal);
+    }
+    return undefined;
+  }
+
+  /** The newest entry on the subject of `action`; `undefined`: there is none that can be read. */
+  async newest(action: string): Promise<AuditEntry | undefined> {
+    return this.#read({ last_by_subj: auditSubject(action) });
+  }
+
+  async #storedAmong(seqs: Iterable<number>, id: string): Promise<AuditEntry | undefined> {
+    for (const seq of seqs) {
+      const entry = await this.#read({ seq });
+      if (entry?.id === id) return entry;
+    }
+    return undefined;
+  }
+
+  /** The next entry's place is behind all there ever was; its link is to the newest that is there. */
+  async #readLast(): Promise<AuditAnchor> {
+    const { state } = await this.#options.manager.streams.info(MESH_AUDIT.name);
+    if (state.last_seq === 0) return NO_ENTRY;
+    const newest = await this.#read({ seq: state.last_seq });
+    return { seq: state.last_seq, hash: newest?.hash ?? AUDIT_GENESIS };
+  }
+
+  async #read(query: { seq: number } | { last_by_subj: string }): Promise<AuditEntry | undefined> {
+    const message = await getMessage(this.#options.manager, query);
+    if (message === undefined) return undefined;
+    const entry = decode(AuditEntry, message);
+    return entry.ok ? entry.value : undefined;
+  }
+}
+
+/** JetStream's `no message found`. */
+const NO_MESSAGE_FOUND = 10037;
+
+async function getMessage(
+  manager: JetStreamManager,
+  query: { seq: number } | { last_by_subj: string },
+): Promise<Uint8Array | undefined> {
+  try {
+    return (await manager.streams.getMessage(MESH_AUDIT.name, query))?.data;
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
+    throw error;
+  }
+}
+
+/** What the server tells a service of who asks from another account. */
+const RequestInfo = z.looseObject({
+  acc: z.string().optional(),
+  user: z.string().optional(),
+  name: z.string().optional(),
+  host: z.string().optional(),
+});
+
+/**
+ * Who sent a request: by the server's word when it came from another account, else by the inbox it
+ * wants its answer in, which is its own word.
+ */
+export function askerOf(message: Msg): AuditWho {
+  const reply = message.reply ?? "";
+  if (!reply.startsWith(ACROSS_ACCOUNTS)) {
+    const name = /^_INBOX_([\w-]+)\./.exec(reply)?.[1];
+    return name === undefined ? {} : { name };
+  }
+  const text = goodHeaders(() => message.headers)?.get("Nats-Request-Info") ?? "";
+  const info = decode(RequestInfo, Buffer.from(text));
+  if (!info.ok) return {};
+  const { acc, user, name, host } = info.value;
+  return {
+    ...(acc === undefined ? {} : { account: acc }),
+    ...(user === undefined ? {} : { user }),
+    ...(name === undefined ? {} : { name }),
+    ...(host === undefined ? {} : { host }),
+  };
+}
+
+/** How the server names where an answer to another account goes; only it makes such names there. */
+const ACROSS_ACCOUNTS = "_R_.";
