@@ -179,6 +179,7 @@ const SPECS = {
         "The audit trail: its own entries, and what the last of all was.",
         plain(auditSubject("task.*"), auditSubject("leader.*")),
         readFromLeader(MESH_AUDIT),
+        readFromReplica(MESH_AUDIT),
       ),
       ENSURE_STORES,
       group(

@@ -88,7 +88,7 @@ export const leaderEventSubject = (service: string): string => `mesh.events.lead
 // mesh.events.>
 export const EVENTS_ALL = "mesh.events.>";
 
-// mesh.audit.<action>                            an entry of the audit trail: mesh.audit.node.drain
+// mesh.audit.<thing>.<deed>                      an entry of the audit trail: mesh.audit.node.drain
 export const auditSubject = (action: string): string => `mesh.audit.${action}`;
 // mesh.audit.>
 export const AUDIT_ALL = "mesh.audit.>";

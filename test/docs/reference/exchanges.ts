@@ -5,6 +5,7 @@
  */
 import {
   aliveSubject,
+  auditSubject,
   CHECKPOINTS_BUCKET,
   cancelSubject,
   checkpointKey,
@@ -211,6 +212,9 @@ const CONTROL_PLANE: readonly Exchange[] = [
   ),
   row("leaderEvent", leaderEventSubject("{service}"), "mesh → mesh", "A service's leader changed", {
     body: "LeaderEvent",
+  }),
+  row("auditEntry", auditSubject("{thing}.{deed}"), "mesh → mesh", "Who did what", {
+    body: "AuditEntry",
   }),
   row("deadLetter", deadSubject(task), "mesh → mesh", "A task that was given up", {
     body: "bytes",

@@ -8,6 +8,7 @@ import {
   ACCOUNT_NAMES,
   type AccountName,
   aliveSubject,
+  auditSubject,
   BUCKETS,
   cancelSubject,
   checkpointKey,
@@ -91,8 +92,9 @@ export function publishing(): readonly Deed[] {
   return deeds.map((deed) => (deed.may.includes("admin") ? deed : asAdmin(deed)));
 }
 
-/** What an admin may not: speak as the server, and as a node with its task. */
-const NOT_EVEN_ADMIN = /^\$SYS\.|^mesh\.tasks\.(outcome|outcomes|progress)\./;
+/** What an admin may not: speak as the server, and as a node with its task, and take from the audit trail. */
+const NOT_EVEN_ADMIN =
+  /^\$SYS\.|^mesh\.tasks\.(outcome|outcomes|progress)\.|\.STREAM\.(UPDATE|DELETE|PURGE|RESTORE|MSG\.DELETE)\.MESH_AUDIT$/;
 
 function asAdmin(deed: Deed): Deed {
   return NOT_EVEN_ADMIN.test(deed.subject) ? deed : { ...deed, may: [...deed.may, "admin"] };
@@ -189,6 +191,15 @@ function controlPlane(): Deed[] {
     { what: "is the leader alive", subject: aliveSubject("coordinator", "c1"), may: within },
     { what: "an event of a node", subject: nodeEventSubject(OTHER, "failed"), may: SERVICES },
     { what: "an event of a leader", subject: leaderEventSubject("coordinator"), may: SERVICES },
+    { what: "an entry of tasks", subject: auditSubject("task.submitted"), may: ["coordinator"] },
+    { what: "an entry of tasks", subject: auditSubject("task.cancelled"), may: ["coordinator"] },
+    { what: "an entry of a leader", subject: auditSubject("leader.elected"), may: ["coordinator"] },
+    ...["task.any.more", "leader.any.more"].map((action) => ({
+      what: "an entry that nobody writes",
+      subject: auditSubject(action),
+      may: [],
+    })),
+    { what: "an entry of people", subject: auditSubject("node.drain"), may: [] },
     { what: "a request that the registry has not", subject: "mesh.registry.other", may: [] },
   ];
 }
@@ -287,6 +298,7 @@ const READERS: Readonly<Record<string, readonly Role[]>> = {
   MESH_RETRIES: ["coordinator"],
   MESH_EVENTS: ["viewer"],
   MESH_DEAD: ["viewer"],
+  MESH_AUDIT: ["coordinator", "viewer"],
 };
 
 /** Who takes messages out of a stream, one by one. */
