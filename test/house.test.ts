@@ -43,11 +43,13 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   // Judges what others wrote down; it must not share code with what it judges but the protocol.
   "packages/checker": ["protocol"],
   // A page that talks to NATS itself, and the server of its files.
-  "packages/dashboard": ["protocol", "runtime"],
+  "packages/dashboard": ["protocol", "runtime", "why"],
+  // Decisions alone, for the command line and for the page.
+  "packages/why": ["protocol", "runtime"],
   // `swarmctl dev` and `swarmctl service` run everything there is: decision 0012.
   "packages/cli": [
     ...["bus", "checker", "client", "dashboard", "metrics", "node", "process", "protocol"],
-    ...["runtime", "server"],
+    ...["runtime", "server", "why"],
     ...["coordinator", "health-monitor", "migrator", "registry"],
   ],
   "services/coordinator": SERVICE_ARROWS,

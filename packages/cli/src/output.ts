@@ -4,6 +4,8 @@ import Table from "cli-table3";
 import picocolors from "picocolors";
 import type { Io } from "./io.ts";
 
+export { cell, span } from "@swarm-mesh/why";
+
 /** `jsonl`: a line for each thing; where there is only one, one line. */
 export type Format = "table" | "json" | "jsonl";
 export type Colour = "green" | "yellow" | "red" | "cyan" | "dim" | "bold";
@@ -70,27 +72,6 @@ export function print(
   render: () => string,
 ): void {
   io.out(format === "table" ? render() : format === "json" ? document(value) : line(value));
-}
-
-/** Text as a cell: one line, cut. */
-export function cell(text: string, widthMax = 60): string {
-  const flat = text.replaceAll(/\s+/g, " ");
-  return flat.length > widthMax ? `${flat.slice(0, widthMax - 1)}…` : flat;
-}
-
-/** How long ago, or how long: the largest unit that fits, `4s`, `12m`, `3h`, `2d`. */
-export function span(ms: number): string {
-  if (!Number.isFinite(ms)) return "-";
-  const units = [
-    ["d", 86_400_000],
-    ["h", 3_600_000],
-    ["m", 60_000],
-    ["s", 1_000],
-  ] as const;
-  for (const [unit, size] of units) {
-    if (ms >= size) return `${Math.floor(ms / size)}${unit}`;
-  }
-  return `${Math.max(0, Math.round(ms))}ms`;
 }
 
 /** Bytes as people read them. */

@@ -1,7 +1,5 @@
 /** Gathers what `why` answers from: stored facts, and who answers just now. Changes nothing. */
 import { MeshClientError } from "@swarm-mesh/client";
-import { coordinator } from "@swarm-mesh/coordinator";
-import { healthMonitor } from "@swarm-mesh/health-monitor";
 import {
   aliveSubject,
   check,
@@ -11,7 +9,6 @@ import {
   type ListTasks,
   MESH_DEAD,
   MESH_EVENTS,
-  NODE_LEASE_TTL_MS,
   NodeEvent,
   type NodeRecord,
   type NodeSetting,
@@ -23,6 +20,16 @@ import {
   TaskRecord,
 } from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
+import {
+  type EventFact,
+  isLiving,
+  type LeaderFact,
+  type LetterFact,
+  LIMITS_DEFAULT,
+  type MeshFacts,
+  type NodeFact,
+  refusalsIn,
+} from "@swarm-mesh/why";
 import { NoRespondersError } from "nats";
 import { z } from "zod";
 import { readEntry } from "../entries.ts";
@@ -32,16 +39,6 @@ import { SERVICES } from "../services.ts";
 import type { Session } from "../session.ts";
 import { readSettings } from "../settings.ts";
 import { getMessage } from "../stored.ts";
-import {
-  type EventFact,
-  isLiving,
-  type LeaderFact,
-  type LetterFact,
-  type Limits,
-  type MeshFacts,
-  type NodeFact,
-  type Refusal,
-} from "./facts.ts";
 
 const LEADING_SERVICE = "coordinator";
 /** As long as the monitor itself waits for a ping. */
@@ -51,9 +48,8 @@ const PINGS_MAX = 256;
 /** How long services may take to answer discovery when not all kinds of them have. */
 const DISCOVERY_MS = 1_000;
 const RUNNING_MAX = 1_000;
-/** Records that are looked through for refusals, newest first, and how old these may be. */
+/** Records that are looked through for refusals, newest first. */
 const REFUSALS_LOOKED_AT = 100;
-const REFUSALS_RECENT_MS = 10_000;
 
 /** The whole mesh; nodes that `matter` are asked first whether they are there. */
 export async function readMesh(
@@ -82,7 +78,7 @@ export async function readMesh(
     paused: settings.paused,
     running: counted ? running.tasks : undefined,
     refusals: refusalsIn(newest?.tasks ?? [], nowMs),
-    limits: limits(),
+    limits: LIMITS_DEFAULT,
   };
 }
 
@@ -203,29 +199,4 @@ async function list(session: Session, filter: Partial<ListTasks>): Promise<TaskL
   const { timeoutMs } = session.target;
   const answer = await session.client.askOnce(LIST_SUBJECT, filter, TaskList, { timeoutMs });
   return answer.kind === "ok" ? answer.value : undefined;
-}
-
-function refusalsIn(tasks: readonly TaskRecord[], nowMs: number): readonly Refusal[] {
-  return tasks
-    .flatMap((task) =>
-      task.migrations
-        .filter(({ reason }) => reason === "refused" || reason === "no_responders")
-        .map(({ from, at, reason }) => ({ node: from, task: task.id, atMs: timeOf(at), reason })),
-    )
-    .filter(({ atMs }) => nowMs - atMs < REFUSALS_RECENT_MS)
-    .sort((a, b) => b.atMs - a.atMs);
-}
-
-/** What the services do unless they are told otherwise. */
-function limits(): Limits {
-  const { massLossMin, massLossShare, massLossWindowMs } = healthMonitor.config.parse({});
-  // Who was left alone is taken back at the sweep after that.
-  const { shunMs, sweepIntervalMs } = coordinator.config.parse({});
-  return {
-    massLossMin,
-    massLossShare,
-    massLossWindowMs,
-    shunMs: shunMs + sweepIntervalMs,
-    leaseTtlMs: NODE_LEASE_TTL_MS,
-  };
 }

@@ -16,9 +16,9 @@ import {
   tokenOf,
 } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
+import { type LaneFact, laneOf, type QueuedFact, type SearchFact } from "@swarm-mesh/why";
 import { backlogOf } from "../status.ts";
 import { getMessage, oldestFirst } from "../stored.ts";
-import type { LaneFact, QueuedFact, SearchFact } from "./facts.ts";
 
 /** Messages of one lane whose records are looked up. */
 const LOOKED_AT_MAX = 200;
@@ -129,11 +129,6 @@ export async function readLanes(
 }
 
 const NOT_READ = { waiting: undefined, oldestAtMs: undefined };
-
-/** A task that failed once is held by the retry's message from then on; one that moved is not. */
-function laneOf(task: TaskRecord): string {
-  return task.tries.length > 0 ? "retry" : task.lane;
-}
 
 function subjectsOf(capability: string, lane: string): readonly string[] {
   switch (lane) {

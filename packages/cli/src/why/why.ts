@@ -2,19 +2,25 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { isCapability, isTaskId, type TaskRecord } from "@swarm-mesh/protocol";
 import { isoTime, systemClock } from "@swarm-mesh/runtime";
+import {
+  type Answer,
+  KINDS,
+  type Kind,
+  type LaneFact,
+  type MeshFacts,
+  storeAway,
+  whyCapability,
+  whyNode,
+  whyTask,
+} from "@swarm-mesh/why";
 import type { Call } from "../call.ts";
 import { CliError, Exit, usageError } from "../exit.ts";
 import { nodeIdArg, taskIdArg } from "../flags.ts";
 import { readNodes } from "../node-records.ts";
 import { type Paint, print } from "../output.ts";
 import { type Session, withSession } from "../session.ts";
-import { type Answer, KINDS, type Kind, type LaneFact, type MeshFacts } from "./facts.ts";
 import { isWaiting, readEvent, readLetter, readMesh, readRecord } from "./gather.ts";
 import { type Found, findQueued, mayReadQueue, readLanes } from "./queue.ts";
-import { whyCapability } from "./why-capability.ts";
-import { whyNode } from "./why-node.ts";
-import { storeAway } from "./why-store.ts";
-import { whyTask } from "./why-task.ts";
 
 /** What is asked about. */
 interface About {

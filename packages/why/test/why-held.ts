@@ -1,6 +1,6 @@
 /** Why, where operators hold work back: rows for the table of causes. */
-import type { Answer, CAUSES, MeshFacts } from "../src/why/facts.ts";
-import { whyCapability } from "../src/why/why-capability.ts";
+import type { Answer, CAUSES, MeshFacts } from "../src/facts.ts";
+import { whyCapability } from "../src/why-capability.ts";
 import { ago, askNode, LANES, mesh, node, record, runs, waits } from "./why-facts.ts";
 
 const BY = { by: "ada@box (admin)", at: ago(30) };

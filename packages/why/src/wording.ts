@@ -1,6 +1,6 @@
 /** How answers put things: names, numbers, times. */
 import { isoTime, timeOf } from "@swarm-mesh/runtime";
-import { cell, span } from "../output.ts";
+import { cell, span } from "./text.ts";
 
 const NAMES_MAX = 8;
 

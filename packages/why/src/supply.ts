@@ -1,7 +1,6 @@
 /** Why a capability is, or is not, served: who offers it, who of them is ready, which slots are free. */
 import { isGone, type Labels, type NodeState } from "@swarm-mesh/protocol";
 import { timeOf } from "@swarm-mesh/runtime";
-import { span } from "../output.ts";
 import {
   type Cause,
   isLiving,
@@ -11,6 +10,7 @@ import {
   type NodeFact,
   silentNodes,
 } from "./facts.ts";
+import { span } from "./text.ts";
 import { count, few, heldBack, labelsText, names, since } from "./wording.ts";
 
 /** What stands between a waiting task and a slot. */

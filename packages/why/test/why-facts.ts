@@ -1,9 +1,9 @@
 /** Facts to be asked about: a mesh, its nodes and a task. */
 import { LeaderLease, type NodeState, type TaskRecord } from "@swarm-mesh/protocol";
 import { isoTime } from "@swarm-mesh/runtime";
-import type { Answer, MeshFacts, NodeFact, TaskFacts } from "../src/why/facts.ts";
-import { whyNode } from "../src/why/why-node.ts";
-import { whyTask } from "../src/why/why-task.ts";
+import type { Answer, MeshFacts, NodeFact, TaskFacts } from "../src/facts.ts";
+import { whyNode } from "../src/why-node.ts";
+import { whyTask } from "../src/why-task.ts";
 
 /** When every question of a test is asked. */
 export const NOW = Date.parse("2026-11-21T12:03:00.000Z");

@@ -1,7 +1,6 @@
 /** Why is this task where it is? Facts in, answer out. */
 import type { Migration, TaskRecord } from "@swarm-mesh/protocol";
 import { timeOf } from "@swarm-mesh/runtime";
-import { cell, span } from "../output.ts";
 import { type Answer, leads, type NodeFact, type TaskFacts } from "./facts.ts";
 import {
   laneLines,
@@ -12,6 +11,7 @@ import {
   stateLine,
   supplyOf,
 } from "./supply.ts";
+import { cell, span } from "./text.ts";
 import { at, clock, count, errorText, moment, since } from "./wording.ts";
 
 export function whyTask(facts: TaskFacts): Answer {

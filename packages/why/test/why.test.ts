@@ -1,9 +1,9 @@
 /** Why: each cause from the facts that make it, without a mesh. */
 import { describe, expect, test } from "vitest";
-import { type Answer, CAUSES, type NodeFact } from "../src/why/facts.ts";
-import { whyCapability } from "../src/why/why-capability.ts";
-import { whyNode } from "../src/why/why-node.ts";
-import { storeAway } from "../src/why/why-store.ts";
+import { type Answer, CAUSES, type NodeFact } from "../src/facts.ts";
+import { whyCapability } from "../src/why-capability.ts";
+import { whyNode } from "../src/why-node.ts";
+import { storeAway } from "../src/why-store.ts";
 import {
   ago,
   askNode,
