@@ -79,7 +79,7 @@ function Page({ view, at }: { readonly view: MeshView; readonly at: Route }) {
     case "dead":
       return <DeadPage view={view} at={at} />;
     case "why":
-      return <WhyPage at={at} />;
+      return <WhyPage view={view} at={at} />;
     default:
       return <OverviewPage view={view} />;
   }

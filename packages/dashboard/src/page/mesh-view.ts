@@ -10,6 +10,8 @@ import type { Msg, NatsConnection } from "@nats-io/nats-core";
 import { signal } from "@preact/signals";
 import {
   type BucketSpec,
+  CapabilitySetting,
+  capabilitySettingKey,
   decode,
   LEASES_BUCKET,
   LeaderLease,
@@ -20,7 +22,10 @@ import {
   NODES_BUCKET,
   NodeLease,
   NodeRecord,
+  NodeSetting,
   nodeLeaseKey,
+  nodeSettingKey,
+  SETTINGS_BUCKET,
   TASKS_BUCKET,
   TaskRecord,
   taskStateSubject,
@@ -47,6 +52,9 @@ export class MeshView {
   readonly nodes = new Map<string, NodeRecord>();
   readonly nodeLeases = new Map<string, Heard<NodeLease>>();
   readonly leaderLeases = new Map<string, Heard<LeaderLease>>();
+  /** What operators hold back, and who said so. */
+  readonly paused = new Map<string, CapabilitySetting>();
+  readonly cordoned = new Map<string, NodeSetting>();
   readonly tasks = new TaskIndex();
   readonly flow = new Flow();
   /** Oldest first. */
@@ -128,6 +136,7 @@ export class MeshView {
     const manager = this.#manager;
     void follow(js, this.#nodesFollow(), down);
     void follow(js, this.#leasesFollow(), down);
+    void follow(js, this.#settingsFollow(), down);
     void this.#hearTasks(nc, down);
     void this.#sound(manager, down);
     void this.#catchUp(manager, down);
@@ -159,6 +168,28 @@ export class MeshView {
       },
       onCurrent: () => {
         for (const id of unseen) this.nodes.delete(id);
+        this.touch();
+      },
+    };
+  }
+
+  /** Nothing is ever deleted here: who takes a setting back writes that it is off. */
+  #settingsFollow() {
+    return {
+      stream: streamOf(SETTINGS_BUCKET),
+      from: "last_of_each" as const,
+      onMessage: (message: JsMsg) => {
+        const name = lastTokenOf(message.subject);
+        const key = keyOf(SETTINGS_BUCKET, message.subject);
+        if (key === nodeSettingKey(name)) {
+          const setting = decode(NodeSetting, message.data);
+          if (setting.ok && setting.value.cordoned) this.cordoned.set(name, setting.value);
+          else this.cordoned.delete(name);
+        } else if (key === capabilitySettingKey(name)) {
+          const setting = decode(CapabilitySetting, message.data);
+          if (setting.ok && setting.value.paused) this.paused.set(name, setting.value);
+          else this.paused.delete(name);
+        }
         this.touch();
       },
     };

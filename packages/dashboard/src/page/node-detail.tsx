@@ -49,6 +49,7 @@ export function NodeDetail(props: {
 function About({ view, node }: { readonly view: MeshView; readonly node: NodeView }) {
   const { record, shown, alive, lease, leaseLeftMs } = node;
   const wall = view.wall.value;
+  const cordon = view.cordoned.get(record.id);
   const labels = Object.entries(record.labels).map(([name, value]) => `${name}=${value}`);
   return (
     <Panel
@@ -64,6 +65,12 @@ function About({ view, node }: { readonly view: MeshView; readonly node: NodeVie
           Its record says {record.state}, but its lease is over: it is not known to be alive.
         </p>
       ) : null}
+      {cordon === undefined ? null : (
+        <p class="problem">
+          It is cordoned, so it is given nothing new: {cordon.reason || "no reason was said"}
+          {cordon.by === "" ? "" : ` (${cordon.by})`}.
+        </p>
+      )}
       <div class="columns">
         <Pairs
           rows={[

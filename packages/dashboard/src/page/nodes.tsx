@@ -139,6 +139,7 @@ function NodeTable({
           </td>
           <td>
             <Badge of={shown} />
+            {view.cordoned.has(record.id) ? <Badge of="cordoned" /> : null}
           </td>
           <td class="slots">
             <Bar share={load} />

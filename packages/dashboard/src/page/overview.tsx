@@ -226,7 +226,7 @@ function Backlog({ view }: { readonly view: MeshView }) {
               <a class="mono" href={linkTo("why", "capability", capability)}>
                 {capability}
               </a>
-              <span class="muted">{lane}</span>
+              <span class="muted">{view.paused.has(capability) ? "paused" : lane}</span>
               <Bar share={stored / most} />
               <b>{number(stored)}</b>
             </li>

@@ -1,6 +1,7 @@
 /** Task records of before the page was opened, in portions: the store holds a day of them. */
 import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
 import { decode, TASKS_BUCKET, TaskRecord } from "@swarm-mesh/protocol";
+import { isNothing } from "./reading.ts";
 
 /** Called for each record; false: there is no more room. */
 export type Take = (record: TaskRecord, revision: number) => boolean;
@@ -61,7 +62,7 @@ async function portion(
     for await (const message of found) messages.push(message);
   } catch (error) {
     // An empty range is answered with an error.
-    if (!(error instanceof Error && "code" in error)) throw error;
+    if (!isNothing(error)) throw error;
   }
   return messages;
 }

@@ -1,11 +1,12 @@
 /** One task: its record as the store has it, and its story in order. */
-import { decode, isFinal, kvSubject, TASKS_BUCKET, TaskRecord } from "@swarm-mesh/protocol";
+import { isFinal, type TaskRecord } from "@swarm-mesh/protocol";
 import { timeOf } from "@swarm-mesh/runtime";
 import { useEffect, useState } from "preact/hooks";
 import { Act } from "./act.tsx";
 import { cancelTask } from "./actions.ts";
 import { ago, clock, duration, pretty } from "./format.ts";
 import type { MeshView } from "./mesh-view.ts";
+import { readRecord } from "./reading.ts";
 import { linkTo } from "./route.ts";
 import { storyOf } from "./story.ts";
 import { Badge, Code, Empty, NodeLink, Pairs, Panel } from "./ui.tsx";
@@ -23,7 +24,7 @@ export function TaskDetail({ view, id }: { readonly view: MeshView; readonly id:
   // Read at first, and again when the link returns; in between each change is heard.
   useEffect(() => {
     if (!connected) return;
-    readRecord(view, id).then(
+    readRecord(view.manager, id).then(
       (record) => {
         if (view.openId === id && record !== undefined) view.open.value = record;
         setProblem(record === undefined ? "none" : "");
@@ -45,22 +46,6 @@ export function TaskDetail({ view, id }: { readonly view: MeshView; readonly id:
     </div>
   );
 }
-
-/** The record as the store has it; `undefined`: there is none. */
-async function readRecord(view: MeshView, id: string): Promise<TaskRecord | undefined> {
-  const { manager } = view;
-  const stream = `KV_${TASKS_BUCKET.name}`;
-  const query = { last_by_subj: kvSubject(TASKS_BUCKET.name, id) };
-  const message = await manager.streams.getMessage(stream, query).catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === NO_MESSAGE_FOUND) return null;
-    throw error;
-  });
-  const record = message === null ? undefined : decode(TaskRecord, message.data);
-  return record?.ok === true ? record.value : undefined;
-}
-
-/** JetStream's error code. */
-const NO_MESSAGE_FOUND = 10037;
 
 function Unknown({ id, problem }: { readonly id: string; readonly problem: string }) {
   return (

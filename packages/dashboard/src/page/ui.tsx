@@ -10,6 +10,7 @@ const TONES: Readonly<Record<string, Tone>> = {
   ...{ DEGRADED: "warn", LEAVING: "warn", SILENT: "bad", FAILED: "bad", LEFT: "off" },
   ...{ running: "busy", retrying: "warn", succeeded: "good", failed: "bad" },
   ...{ rejected: "bad", cancelled: "off" },
+  ...{ cordoned: "warn", paused: "warn" },
   ...{ elected: "good", resigned: "off", lost: "bad", replaced: "off" },
   ...{ joined: "good", recovered: "good", degraded: "warn", leaving: "warn", left: "off" },
 };
