@@ -161,6 +161,12 @@ test("is used by keyboard, by link and by everyone", async ({ open }) => {
   await page.getByText("f1-r1 is submitted.").waitFor();
   await mesh.waitFor("f1-r1", ({ status }) => status === "failed");
 
+  // The same answer as the command line's.
+  await browser.goTo("/why/task/f1");
+  await page.locator('[data-cause="failed"]').waitFor();
+  const why = await mesh.swarmctl("why", "task", "f1", "-o", "json");
+  expect(JSON.parse(why.stdout)).toMatchObject({ cause: "failed" });
+
   // A drain, which an admin alone may ask for.
   await browser.goTo("/nodes/n1");
   await page.getByRole("button", { name: "Drain …" }).click();
@@ -177,6 +183,7 @@ test("is used by keyboard, by link and by everyone", async ({ open }) => {
     "/leaders",
     "/dead",
     "/dead/1",
+    "/why/node/n2",
   ];
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });

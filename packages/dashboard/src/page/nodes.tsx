@@ -27,7 +27,7 @@ export function NodesPage({ view, at }: { readonly view: MeshView; readonly at: 
         title="Load"
         note={`${number(totals.alive)} alive, ${number(totals.used)} of ${count(totals.slots, "slot")} in use`}
       >
-        <HeatMap nodes={all.filter(({ record }) => record.state !== "LEFT")} />
+        <HeatMap view={view} nodes={all.filter(({ record }) => record.state !== "LEFT")} />
       </Panel>
       <Panel title="Nodes" note={`${number(found.length)} of ${number(all.length)}`}>
         <div class="filters">
@@ -72,19 +72,21 @@ function matches({ record, shown }: NodeView, wanted: string): boolean {
     .every((word) => hay.includes(word));
 }
 
-function HeatMap({ nodes }: { readonly nodes: readonly NodeView[] }) {
+function HeatMap(props: { readonly view: MeshView; readonly nodes: readonly NodeView[] }) {
+  const { view, nodes } = props;
   if (nodes.length === 0) return <Empty>No node has joined yet.</Empty>;
   return (
     <>
       <ul class={`heat ${nodes.length > 60 ? "dense" : ""}`}>
         {nodes.slice(0, CELLS_MAX).map(({ record, shown, alive, load, lease }) => {
+          const held = alive && view.cordoned.has(record.id);
           const words = alive
-            ? `${record.id}, ${shown}, ${lease?.running ?? 0} of ${record.slots} slots`
+            ? `${record.id}, ${shown}, ${lease?.running ?? 0} of ${record.slots} slots${held ? ", cordoned" : ""}`
             : `${record.id}, ${shown}`;
           return (
             <li key={record.id}>
               <a
-                class={`cell ${alive ? shown.toLowerCase() : "gone"}`}
+                class={`cell ${alive ? shown.toLowerCase() : "gone"} ${held ? "held" : ""}`}
                 style={{ "--load": String(Math.round(load * 100)) }}
                 href={linkTo("nodes", record.id)}
                 title={words}
@@ -99,7 +101,7 @@ function HeatMap({ nodes }: { readonly nodes: readonly NodeView[] }) {
       </ul>
       {nodes.length > CELLS_MAX ? <p class="hint">The first {CELLS_MAX} are drawn.</p> : null}
       <p class="scale" aria-hidden="true">
-        idle <span /> full · <i /> not alive
+        idle <span /> full · <i /> not alive · <i class="held" /> given nothing new
       </p>
     </>
   );
