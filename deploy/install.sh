@@ -6,7 +6,8 @@
 #     deploy/install.sh [options] --uninstall   keys, settings and the store stay
 #
 #     --parts LIST         what runs here, separated by commas; default all of
-#                          nats,registry,coordinator,health-monitor,migrator
+#                          nats,registry,coordinator,health-monitor,migrator;
+#                          there is also dashboard, the page for browsers
 #     --nodes LIST         nodes that run here, separated by commas; default none
 #     --node FILE          the node binary to use; default that of PATH
 #     --nats-server FILE   the nats-server binary to use; default that of PATH
@@ -52,7 +53,8 @@ etc="$root/etc/swarm-mesh"
 units="$root/etc/systemd/system"
 sysusers="$root/etc/sysusers.d/swarm-mesh.conf"
 command="$root/usr/local/bin/swarmctl"
-unit_files=(swarm-mesh.target swarm-mesh-nats.service swarm-mesh@.service swarm-mesh-node@.service)
+unit_files=(swarm-mesh.target swarm-mesh-nats.service swarm-mesh@.service swarm-mesh-node@.service
+  swarm-mesh-dashboard.service)
 
 # Changes happen here alone, so that a dry run can name each.
 run() {
@@ -81,6 +83,7 @@ units_here() {
   for part in ${parts//,/ }; do
     case "$part" in
       nats) echo swarm-mesh-nats.service ;;
+      dashboard) echo swarm-mesh-dashboard.service ;;
       registry | coordinator | health-monitor | migrator) echo "swarm-mesh@$part.service" ;;
       *) misused "there is no part $part" ;;
     esac
@@ -135,6 +138,11 @@ NATS_URL=nats://127.0.0.1:4222"
     offer "$etc/$service.env" "MESH_HTTP_PORT=$port"
     port=$((port + 1))
   done
+  if [[ ",$parts," == *,dashboard,* ]]; then
+    offer "$etc/dashboard.env" "# Where browsers reach nats-server: its websocket block, docs/dashboard.md.
+NATS_WEBSOCKET=ws://127.0.0.1:9222
+DASHBOARD_FLAGS=\"--port 4280\""
+  fi
   for id in ${nodes//,/ }; do
     offer "$etc/nodes/$id.env" "# Flags of \`swarmctl node run\`; its programs find the variables here in their environment.
 NODE_FLAGS=\"--slots 4 --handle echo=cat --handle 'wordcount=wc -w'\""
@@ -184,6 +192,7 @@ uninstall_all() {
   # Nodes first, while there are services to hand their tasks back to.
   systemd stop 'swarm-mesh-node@*.service'
   systemd stop 'swarm-mesh@*.service'
+  systemd stop swarm-mesh-dashboard.service
   systemd stop swarm-mesh-nats.service swarm-mesh.target
   for unit in "${unit_files[@]}"; do
     if [[ -e "$units/$unit" ]]; then

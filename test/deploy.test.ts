@@ -74,7 +74,7 @@ describe("compose.yaml", () => {
 
   test("has the server, each service, a node and the command", () => {
     expect(Object.keys(compose.services).sort()).toEqual(
-      ["nats", ...NAMES, "n1", "swarmctl"].sort(),
+      ["nats", ...NAMES, "n1", "dashboard", "swarmctl"].sort(),
     );
   });
 
@@ -105,6 +105,16 @@ describe("compose.yaml", () => {
     const mesh = Object.keys(service?.environment ?? {}).filter((key) => key.startsWith("MESH_"));
     expect(known).toEqual(expect.arrayContaining(mesh));
     expect(seconds(service?.stop_grace_period)).toBeGreaterThan(SERVICE_STOP_S);
+  });
+
+  test("the dashboard has no key to give, and browsers find the server it names", () => {
+    const { dashboard, nats } = compose.services;
+    expect(dashboard?.command).toContain("--no-key");
+    expect(dashboard?.secrets ?? []).toEqual([]);
+    const websocket = dashboard?.environment?.["NATS_WEBSOCKET"] ?? "";
+    const [, port] = /^ws:\/\/127\.0\.0\.1:(\d+)$/.exec(websocket) ?? [];
+    expect(nats?.ports).toContain(`127.0.0.1:${port}:${port}`);
+    expect(text("deploy/container.conf")).toContain(`websocket { listen: "0.0.0.0:${port}"`);
   });
 
   test("the node may drain before it is killed", () => {

@@ -81,8 +81,8 @@ function HeatMap(props: { readonly view: MeshView; readonly nodes: readonly Node
         {nodes.slice(0, CELLS_MAX).map(({ record, shown, alive, load, lease }) => {
           const held = alive && view.cordoned.has(record.id);
           const words = alive
-            ? `${record.id}, ${shown}, ${lease?.running ?? 0} of ${record.slots} slots${held ? ", cordoned" : ""}`
-            : `${record.id}, ${shown}`;
+            ? `${record.id} ${lease?.running ?? 0}/${record.slots} slots, ${shown}${held ? ", cordoned" : ""}`
+            : `${record.id} ${shown}`;
           return (
             <li key={record.id}>
               <a
