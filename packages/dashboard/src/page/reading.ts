@@ -100,7 +100,7 @@ async function portion(manager: Manager, seq: number): Promise<readonly StoredMs
 }
 
 /** A stored message; `undefined`: there is none. */
-export async function read(
+async function read(
   manager: Manager,
   stream: string,
   query: { readonly seq: number } | { readonly last_by_subj: string },
