@@ -23,7 +23,9 @@ export function App({ view }: { readonly view: MeshView }) {
   }, []);
   useEffect(() => {
     document.title = `${title} · Swarm Mesh`;
-    main.current?.scrollTo(0, 0);
+    scrollTo(0, 0);
+    // On a phone the navigation is wider than the screen.
+    document.querySelector("nav a[aria-current]")?.scrollIntoView({ inline: "nearest" });
   }, [title]);
   const truth = truthOf(view);
   const old = truth === "stale" || truth === "disconnected" || truth === "refused";

@@ -39,6 +39,7 @@ const DISCOVERY_MS = 600;
 const LIST_TIMEOUT_MS = 3_000;
 const RUNNING_MAX = 1_000;
 const REFUSALS_LOOKED_AT = 100;
+/** The services of a mesh. */
 const SERVICES = ["registry", "coordinator", "health-monitor", "migrator"];
 const LEADING_SERVICE = "coordinator";
 
@@ -86,7 +87,7 @@ function offering(view: MeshView, capability: string): readonly string[] {
 
 /** The whole mesh; nodes that `matter` are asked first whether they are there. */
 async function readMesh(view: MeshView, matter: readonly string[]): Promise<MeshFacts> {
-  const nodes = viewsOf(view.nodes, view.nodeLeases, systemClock.elapsed());
+  const nodes = viewsOf(view.nodesInOrder(), view.nodeLeases, systemClock.elapsed());
   const [leader, services, answers, running, newest] = await Promise.all([
     leaderOf(view),
     discover(view),

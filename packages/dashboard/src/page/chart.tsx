@@ -9,6 +9,8 @@ export interface Series {
   readonly colour: string;
   readonly values: readonly (number | null)[];
   readonly filled?: boolean;
+  /** Draws each value, also one between two gaps. */
+  readonly dotted?: boolean;
 }
 
 export function Chart(props: {
@@ -83,7 +85,8 @@ function optionsOf(
         label: one.label,
         stroke: colour(one.colour),
         width: 1.5,
-        points: { show: false },
+        points:
+          one.dotted === true ? { show: true, size: 3, fill: colour(one.colour) } : { show: false },
         spanGaps: false,
         ...(one.filled === true ? { fill: `${colour(one.colour)}22` } : {}),
       })),

@@ -59,16 +59,21 @@ export function viewOf(
   };
 }
 
-/** All nodes, in the order of their ids. */
+/** All nodes, in the order they are given. */
 export function viewsOf(
-  records: ReadonlyMap<string, NodeRecord>,
+  records: readonly NodeRecord[],
   leases: ReadonlyMap<string, Heard<NodeLease>>,
   now: number,
 ): readonly NodeView[] {
-  return [...records.values()]
-    .map((record) => viewOf(record, leases.get(record.id), now))
-    .sort((a, b) => a.record.id.localeCompare(b.record.id, "en", { numeric: true }));
+  return records.map((record) => viewOf(record, leases.get(record.id), now));
 }
+
+/** Ids as people order them: n2 before n10. */
+export function inOrder(ids: Iterable<string>): readonly string[] {
+  return [...ids].sort(ORDER.compare);
+}
+
+const ORDER = new Intl.Collator("en", { numeric: true });
 
 /** The whole fleet in numbers. */
 export interface Totals {

@@ -3,7 +3,7 @@
  *
  * Nodes, leases, events and dead letters are followed by ordered consumers; task changes by what
  * the server republishes. Each new connection reads again what may have been missed. The state is
- * changed in place and drawn at most once a frame, however much arrives.
+ * changed in place and drawn a few times a second, however much arrives.
  */
 import { type JetStreamManager, type JsMsg, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { Msg, NatsConnection } from "@nats-io/nats-core";
@@ -32,7 +32,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
 import { type EventRow, eventOf } from "./events.ts";
-import { endOfLease, type Heard } from "./fleet.ts";
+import { endOfLease, type Heard, inOrder } from "./fleet.ts";
 import { Flow } from "./flow.ts";
 import { follow } from "./follow.ts";
 import { type Letter, letterOf } from "./letters.ts";
@@ -43,6 +43,8 @@ import { TaskIndex } from "./task-index.ts";
 
 /** How often ages are drawn anew, and leases looked through, ms. */
 const TICK_MS = 250;
+/** Between two drawings, ms: people see no more, and a list of thousands takes its time. */
+const DRAW_MS = 80;
 /** Events and dead letters that are kept, the newest. */
 const EVENTS_MAX = 500;
 export const LETTERS_MAX = 500;
@@ -60,7 +62,7 @@ export class MeshView {
   /** Oldest first. */
   readonly events: EventRow[] = [];
   readonly letters = new Map<number, Letter>();
-  /** Grows, at most once a frame, when something above has changed. */
+  /** Grows, a few times a second, when something above has changed. */
   readonly version = signal(0);
   /** Monotonic and wall time, as of the last tick. */
   readonly now = signal(systemClock.elapsed());
@@ -75,7 +77,8 @@ export class MeshView {
   /** The task whose record is wanted whole, and that record. */
   readonly open = signal<TaskRecord | undefined>(undefined);
   openId = "";
-  #frame = false;
+  #drawing = false;
+  #order: readonly string[] | undefined;
   #taskCursor = 0;
   #manager: JetStreamManager | undefined;
 
@@ -109,14 +112,22 @@ export class MeshView {
     this.touch();
   }
 
-  /** Draws what changed at the next frame. */
+  /** Nodes in the order of their ids, which is kept: sorting thousands takes longer than a frame. */
+  nodesInOrder(): readonly NodeRecord[] {
+    this.#order ??= inOrder(this.nodes.keys());
+    return this.#order.flatMap((id) => this.nodes.get(id) ?? []);
+  }
+
+  /** Draws what changed, a moment later, at a frame. */
   touch(): void {
-    if (this.#frame) return;
-    this.#frame = true;
-    requestAnimationFrame(() => {
-      this.#frame = false;
-      this.version.value++;
-    });
+    if (this.#drawing) return;
+    this.#drawing = true;
+    void systemClock.sleep(DRAW_MS).then(() =>
+      requestAnimationFrame(() => {
+        this.#drawing = false;
+        this.version.value++;
+      }),
+    );
   }
 
   async #tick(): Promise<void> {
@@ -162,12 +173,14 @@ export class MeshView {
         const id = lastTokenOf(message.subject);
         unseen.delete(id);
         const record = decode(NodeRecord, message.data);
+        if (record.ok !== this.nodes.has(id)) this.#order = undefined;
         if (record.ok) this.nodes.set(id, record.value);
         else if (message.data.length === 0) this.nodes.delete(id);
         this.touch();
       },
       onCurrent: () => {
         for (const id of unseen) this.nodes.delete(id);
+        if (unseen.size > 0) this.#order = undefined;
         this.touch();
       },
     };

@@ -13,7 +13,7 @@ const CELLS_MAX = 2_000;
 
 export function NodesPage({ view, at }: { readonly view: MeshView; readonly at: Route }) {
   view.version.value;
-  const all = viewsOf(view.nodes, view.nodeLeases, view.now.value);
+  const all = viewsOf(view.nodesInOrder(), view.nodeLeases, view.now.value);
   const [id] = at.rest;
   if (id !== undefined) {
     return <NodeDetail view={view} id={id} node={all.find(({ record }) => record.id === id)} />;

@@ -35,7 +35,7 @@ export function OverviewPage({ view }: { readonly view: MeshView }) {
 
 function Tiles({ view }: { readonly view: MeshView }) {
   const now = view.now.value;
-  const totals = totalsOf(viewsOf(view.nodes, view.nodeLeases, now));
+  const totals = totalsOf(viewsOf(view.nodesInOrder(), view.nodeLeases, now));
   const leader = leaderAt(view.leaderLeases.get("coordinator"), now);
   const recent = recentOf(view.flow.seconds, WINDOW_S);
   const latency = recentOf(view.flow.seconds, LATENCY_WINDOW_S);
@@ -189,8 +189,18 @@ function drawnFrom(all: readonly Second[]): Drawn {
       { label: "started", colour: "violet", values: line((s) => s.started) },
     ],
     latency: [
-      { label: "p50", colour: "accent", values: line((s) => quantile(s.latencies, 0.5)) },
-      { label: "p99", colour: "warn", values: line((s) => quantile(s.latencies, 0.99)) },
+      {
+        label: "p50",
+        colour: "accent",
+        dotted: true,
+        values: line((s) => quantile(s.latencies, 0.5)),
+      },
+      {
+        label: "p99",
+        colour: "warn",
+        dotted: true,
+        values: line((s) => quantile(s.latencies, 0.99)),
+      },
     ],
     errors: [
       { label: "failed", colour: "bad", filled: true, values: line((s) => s.failed) },

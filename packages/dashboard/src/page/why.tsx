@@ -142,7 +142,8 @@ function Answered(props: { readonly view: MeshView; readonly kind: Kind; readonl
       title={title}
       note={
         <>
-          looked {span(view.now.value - said.at)} ago · <a href={page}>show it</a>
+          {`looked ${view.now.value - said.at < 1_000 ? "just now" : `${span(view.now.value - said.at)} ago`} · `}
+          <a href={page}>show it</a>
         </>
       }
     >
