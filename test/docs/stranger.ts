@@ -5,7 +5,7 @@
  * The clone is a directory of links to this one, so nothing is installed anew, and the mesh takes a
  * free port; with `MESH_DOCS_AS_PRINTED=1` it is a real clone and every command is typed as printed.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -19,6 +19,7 @@ const MAIN = "main";
 /** Where the mesh runs that a page takes for granted. */
 const MESH = "mesh";
 const START = "npm start";
+const GO_EXAMPLE = join(ROOT, "examples", "node-go");
 const STARTED = "Ctrl-C ends everything.";
 const KEYS = "npx swarmctl keys init --nodes anna,ben";
 const ADDRESS = "127.0.0.1:4222";
@@ -60,10 +61,14 @@ export async function followAll(pages: readonly string[]): Promise<void> {
   }
 }
 
-/** Is this command to be had on this machine? */
+/** Is this program to be had on this machine, with what it needs from elsewhere? */
 function isThere(tool: string): boolean {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
-  return folders.some((folder) => existsSync(join(folder, tool)));
+  if (!folders.some((folder) => existsSync(join(folder, tool)))) return false;
+  if (tool !== "go") return true;
+  // Its modules come from a proxy, or from an earlier time.
+  const fetched = spawnSync("go", ["mod", "download"], { cwd: GO_EXAMPLE, timeout: 60_000 });
+  return fetched.status === 0;
 }
 
 class Stranger {
@@ -206,7 +211,7 @@ class Stranger {
   #terminal(name: string): Terminal {
     const known = this.#terminals.get(name);
     if (known !== undefined) return known;
-    const env = { ...strangersEnvironment(), HOME: process.env["HOME"] };
+    const env = strangersEnvironment();
     const scratch = join(this.#home, "blocks");
     const terminal = new Terminal({ cwd: this.#clone, env, scratch });
     this.#terminals.set(name, terminal);
@@ -244,6 +249,8 @@ function linkClone(clone: string): void {
 
 /** Nothing of the test's own surroundings but where programs and caches are. */
 function strangersEnvironment(): NodeJS.ProcessEnv {
-  const names = ["PATH", "HOME", "LANG", "NATS_SERVER", "XDG_CACHE_HOME", "TMPDIR", "GOFLAGS"];
+  const names = ["PATH", "HOME", "LANG", "XDG_CACHE_HOME", "TMPDIR"];
+  // A stranger has no nats-server: it is found, or fetched.
+  if (!asPrinted) names.push("NATS_SERVER");
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
