@@ -5,21 +5,21 @@
  * The clone is a directory of links to this one, so nothing is installed anew, and the mesh takes a
  * free port; with `MESH_DOCS_AS_PRINTED=1` it is a real clone and every command is typed as printed.
  */
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Block, blocksOf, placeOf, ROOT, readPage } from "./markdown.ts";
 import { differenceOf } from "./output.ts";
 import { Terminal } from "./terminal.ts";
+import { isThere } from "./tools.ts";
 
 /** In which terminal a block is typed that does not say. */
 const MAIN = "main";
 /** Where the mesh runs that a page takes for granted. */
 const MESH = "mesh";
 const START = "npm start";
-const GO_EXAMPLE = join(ROOT, "examples", "node-go");
 const STARTED = "Ctrl-C ends everything.";
 const KEYS = "npx swarmctl keys init --nodes anna,ben";
 const ADDRESS = "127.0.0.1:4222";
@@ -59,16 +59,6 @@ export async function followAll(pages: readonly string[]): Promise<void> {
   } finally {
     await stranger.leave();
   }
-}
-
-/** Is this program to be had on this machine, with what it needs from elsewhere? */
-function isThere(tool: string): boolean {
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
-  if (!folders.some((folder) => existsSync(join(folder, tool)))) return false;
-  if (tool !== "go") return true;
-  // Its modules come from a proxy, or from an earlier time.
-  const fetched = spawnSync("go", ["mod", "download"], { cwd: GO_EXAMPLE, timeout: 60_000 });
-  return fetched.status === 0;
 }
 
 class Stranger {
