@@ -59,6 +59,7 @@ const STATUS_OF_NAME: Readonly<Record<string, ExitStatus>> = {
   AuthorizationError: Exit.denied,
   UserAuthenticationExpiredError: Exit.denied,
   PermissionViolationError: Exit.denied,
+  TlsError: Exit.denied,
   TimeoutError: Exit.timeout,
   RequestError: Exit.timeout,
   JetStreamNotEnabled: Exit.timeout,

@@ -156,7 +156,7 @@ describe("plain text to another machine ends", () => {
 
   test.each([
     ["a service", ["service", "registry"], 2],
-    ["a node", ["node", "run", "--id", "n1", "--handle", "echo=cat"], 1],
+    ["a node", ["node", "run", "--id", "n1", "--handle", "echo=cat"], 6],
     ["a command", ["node", "list"], 6],
   ])("%s", async (_, args, status) => {
     const ended = await swarmctl(args, { NATS_URL: elsewhere(plain.url) });

@@ -23,8 +23,9 @@ export const ProcessConfig = z.strictObject({
   natsNkey: z.string().optional(),
   /** File with the authorities whose signature under the server's certificate counts. `NATS_CA`. */
   natsCa: z.string().optional(),
-  /** A certificate of our own, for a server that asks for one, and its key. `NATS_CERT`, `NATS_KEY`. */
+  /** A certificate of our own, for a server that asks for one; the mesh's does not. `NATS_CERT`. */
   natsCert: z.string().optional(),
+  /** The key of `natsCert`. `NATS_KEY`. */
   natsKey: z.string().optional(),
   /** Connect to another machine without TLS, when its server has none. */
   allowPlaintext: z.stringbool().or(z.boolean()).default(false),

@@ -113,6 +113,24 @@ describe("a node", () => {
     ear.unsubscribe();
   });
 
+  test("answers a request once, and nothing that it was not asked", async () => {
+    const [n1, admin] = [await mesh.as("n1"), await mesh.as("admin")];
+    const answered = refusals(n1, async () => {
+      const asked = n1.subscribe("mesh.node.n1.ping", {
+        max: 1,
+        callback: (_, message) => {
+          message.respond("first");
+          message.respond("second");
+        },
+      });
+      await n1.flush();
+      expect((await admin.request("mesh.node.n1.ping")).string()).toBe("first");
+      asked.unsubscribe();
+    });
+
+    expect(await answered).toEqual([expect.stringMatching(/^publish _R_\./)]);
+  });
+
   // Nodes refuse what has no headers of the mesh: that is what makes this harmless.
   test("can at worst show another node an answer, without any headers", async () => {
     const n2 = await mesh.as("n2");

@@ -15,6 +15,9 @@ const INTRO = `How a service reads them, and which belong together, says [config
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   natsUrl: "NATS_URL",
   natsNkey: "NATS_NKEY",
+  natsCa: "NATS_CA",
+  natsCert: "NATS_CERT",
+  natsKey: "NATS_KEY",
 };
 
 /** The page, as it is written to docs/reference/configuration.md. */
