@@ -9,24 +9,29 @@ import { Mesh } from "@swarm-mesh/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Exposed, parseExposition } from "./exposition.ts";
 import { freePorts } from "./free-ports.ts";
+import { panelQueries } from "./panels.ts";
+import { checkPage, hasPrometheus, Prometheus, promtool } from "./prometheus.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PROCESSES = ["registry", "coordinator", "health-monitor", "migrator", "n1", "n2"];
 
 let mesh: Mesh;
 let firstPort: number;
+/** `undefined` where it is not installed. */
+let prometheus: Prometheus | undefined;
 
 beforeAll(async () => {
-  firstPort = await freePorts(PROCESSES.length);
+  firstPort = await freePorts(PROCESSES.length + 1);
   mesh = await Mesh.start({ nodes: 2, metricsPort: firstPort });
   const submit = (...args: string[]) => mesh.swarmctl("task", "submit", ...args);
   expect(await submit("echo", "hello", "--wait")).toMatchObject({ status: 0 });
   await submit("nobody", "waits for a capability that nobody has", "--id", "unserved");
-  await submit("count", "12", "--id", "carried", "--prefer", "n2");
-  await mesh.waitFor("carried", ({ node, progress }) => node === "n2" && progress !== null);
 });
 
-afterAll(() => mesh.stop());
+afterAll(async () => {
+  await prometheus?.stop();
+  await mesh.stop();
+});
 
 test("every metric of every process is in the docs, and none is there that is not", async () => {
   const pages = await Promise.all(PROCESSES.map((name) => scrape(name)));
@@ -71,7 +76,28 @@ test("a capability that only a client named is `other`, and counts as unserved",
   expect(one(page, "mesh_task_oldest_waiting_seconds")).toBeGreaterThan(0);
 });
 
+test("a real Prometheus takes every page, the rules, their tests and the configurations", async () => {
+  if (!(await hasPrometheus())) return expectPagesToBeRead();
+  for (const name of PROCESSES) {
+    expect(await checkPage(await pageOf(name)), name).toBe("");
+  }
+  const deploy = join(ROOT, "deploy", "prometheus");
+  await promtool("check", "rules", join(deploy, "alerts.yml"));
+  await promtool("test", "rules", join(deploy, "alerts.test.yml"));
+  for (const file of ["prometheus.yml", "compose.yml"]) {
+    await promtool("check", "config", join(deploy, file));
+  }
+  const targets = PROCESSES.map((name, at) => ({
+    job: `swarm-mesh-${/^n\d$/.test(name) ? "node" : name}`,
+    port: firstPort + at,
+  }));
+  const port = firstPort + PROCESSES.length;
+  prometheus = await Prometheus.start(port, targets, join(deploy, "alerts.yml"));
+});
+
 test("a killed node and its moved task are in the numbers", async () => {
+  await mesh.swarmctl("task", "submit", "count", "30", "--id", "carried", "--prefer", "n2");
+  await mesh.waitFor("carried", ({ node, progress }) => node === "n2" && progress !== null);
   mesh.kill("n2");
   await mesh.waitFor("carried", ({ node, status }) => node === "n1" && status === "running");
   await expect
@@ -92,6 +118,26 @@ test("a killed node and its moved task are in the numbers", async () => {
   await expect
     .poll(async () => samplesOf(await scrape("registry"), "mesh_node_records"))
     .toContainEqual([{ state: "FAILED" }, 1]);
+});
+
+test("a real Prometheus evaluates every alert, fires the right ones, and fills every panel", async () => {
+  if (prometheus === undefined) return expectPagesToBeRead();
+  const { query, rules } = { query: prometheus.query.bind(prometheus), rules: prometheus };
+  const states = async () => new Map((await rules.rules()).map(({ name, state }) => [name, state]));
+  const wanted = { MeshWatchdog: "firing", MeshNodeFailed: "firing", MeshTargetDown: "pending" };
+  await expect
+    .poll(async () => Object.fromEntries(await states()), { timeout: 30_000 })
+    .toMatchObject(wanted);
+  const firing = [...(await states())].filter(([, state]) => state === "firing");
+  expect(firing.map(([name]) => name).sort()).toEqual(["MeshNodeFailed", "MeshWatchdog"]);
+  expect((await rules.rules()).filter(({ health }) => health !== "ok")).toEqual([]);
+  const empty = async (): Promise<string[]> => {
+    const all = await Promise.all(
+      panelQueries().map(async ({ title, expr }) => ({ title, count: (await query(expr)).length })),
+    );
+    return all.filter(({ count }) => count === 0).map(({ title }) => title);
+  };
+  await expect.poll(empty, { timeout: 30_000 }).toEqual([]);
 });
 
 test("a process without NATS is alive, and not ready until NATS is back", async () => {
@@ -115,10 +161,19 @@ function addressOf(name: string): string {
   return `http://127.0.0.1:${firstPort + PROCESSES.indexOf(name)}`;
 }
 
-async function scrape(name: string): Promise<Map<string, Exposed>> {
+async function pageOf(name: string): Promise<string> {
   const response = await fetch(`${addressOf(name)}/metrics`);
   expect(response.headers.get("content-type")).toContain("text/plain; version=0.0.4");
-  return parseExposition(await response.text());
+  return response.text();
+}
+
+async function scrape(name: string): Promise<Map<string, Exposed>> {
+  return parseExposition(await pageOf(name));
+}
+
+/** What is left where there is no Prometheus. */
+async function expectPagesToBeRead(): Promise<void> {
+  for (const name of PROCESSES.slice(0, -1)) expect((await scrape(name)).size).toBeGreaterThan(30);
 }
 
 function samplesOf(page: Map<string, Exposed>, name: string): [Record<string, string>, number][] {
