@@ -3,7 +3,7 @@
  *
  * One mesh in which a node is killed under a task, so that every kind of thing has happened once.
  */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Mesh } from "@swarm-mesh/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -22,7 +22,8 @@ let prometheus: Prometheus | undefined;
 
 beforeAll(async () => {
   firstPort = await freePorts(PROCESSES.length + 1);
-  mesh = await Mesh.start({ nodes: 2, metricsPort: firstPort });
+  const env = { MESH_LOG_LEVEL: "debug" };
+  mesh = await Mesh.start({ nodes: 2, metricsPort: firstPort, jsonLogs: true, env });
   const submit = (...args: string[]) => mesh.swarmctl("task", "submit", ...args);
   expect(await submit("echo", "hello", "--wait")).toMatchObject({ status: 0 });
   await submit("nobody", "waits for a capability that nobody has", "--id", "unserved");
@@ -155,6 +156,28 @@ test("a process without NATS is alive, and not ready until NATS is back", async 
   mesh.startServer();
   await expect.poll(() => look("/readyz"), { timeout: 30_000 }).toEqual([200, 200, 200, 200, 200]);
   expect(one(await scrape("registry"), "mesh_nats_reconnects_total")).toBe(1);
+});
+
+test("what was logged is JSON with the same names everywhere, and holds no secret", async () => {
+  const lines = mesh.log.split("\n").filter((line) => line.startsWith("{"));
+  expect(lines.length).toBeGreaterThan(20);
+  for (const line of lines) {
+    expect(JSON.parse(line)).toMatchObject({
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+      level: expect.stringMatching(/^(debug|info|warn|error)$/),
+      service: expect.any(String),
+      instance: expect.any(String),
+      msg: expect.any(String),
+    });
+  }
+  const files = (await readdir(join(mesh.dir, "keys"))).filter((name) => name.endsWith(".nk"));
+  expect(files.length).toBeGreaterThanOrEqual(8);
+  for (const file of files) {
+    const seed = (await readFile(join(mesh.dir, "keys", file), "utf8")).trim();
+    expect(mesh.log.includes(seed), file).toBe(false);
+  }
+  // Whatever looks like a seed of any kind, or a token.
+  expect(mesh.log.match(/\bS[A-Z][A-Z2-7]{56}\b|\beyJ[\w-]{20,}\.[\w-]{20,}/)).toBeNull();
 });
 
 function addressOf(name: string): string {

@@ -51,7 +51,7 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
     const error = await explainTls(failure, servers, tls !== undefined);
     if (options.patient === false || error instanceof TlsError) throw error;
     // Said once: from here on the client tries by itself, without a word.
-    log.warn({ err: error, servers }, "not connected yet, trying on");
+    log.warn({ err: error, servers: servers.map(shownServer) }, "not connected yet, trying on");
     return dial(options, way, true);
   });
   void report(nc, log);
@@ -142,8 +142,10 @@ async function report(nc: NatsConnection, log: Log): Promise<void> {
   for await (const status of nc.status()) {
     switch (status.type) {
       case "disconnect":
+        log.warn({ server: shownServer(status.server) }, "connection lost");
+        break;
       case "reconnect":
-        log.info({ status: status.type, server: status.server }, "connection changed");
+        log.info({ server: shownServer(status.server) }, "connection back");
         break;
       case "error":
         log.warn({ err: status.error }, "server reported an error");
@@ -193,4 +195,9 @@ export async function watchLink(
     if (status.type === "disconnect") onLink(false);
     if (status.type === "reconnect") onLink(true);
   }
+}
+
+/** A server's address as it may be shown: a user, password or token in it is nobody else's business. */
+export function shownServer(server: string): string {
+  return server.replaceAll(/(^|\/\/)[^/@]*@/g, "$1***@");
 }

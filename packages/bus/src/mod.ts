@@ -9,7 +9,13 @@ export {
 } from "./audit-chain.ts";
 export { AuditError, AuditTrail, askerOf } from "./audit-trail.ts";
 export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
-export { type ConnectOptions, openConnection, watchLink, watchServers } from "./connect.ts";
+export {
+  type ConnectOptions,
+  openConnection,
+  shownServer,
+  watchLink,
+  watchServers,
+} from "./connect.ts";
 export {
   atLeast,
   driftOf,

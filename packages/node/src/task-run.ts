@@ -107,7 +107,7 @@ export class TaskRun implements TaskContext {
     try {
       const text = encode(value ?? null);
       if (text.length <= PROGRESS_MAX_BYTES) this.#progress = text;
-      else this.log.warn({ length: text.length }, "progress dropped, too long");
+      else this.log.warn({ bytes: text.length }, "progress dropped, too long");
     } catch (error) {
       this.log.warn({ err: error }, "progress dropped, not JSON");
     }

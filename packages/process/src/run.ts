@@ -15,6 +15,7 @@ import {
   openManager,
   Requester,
   StoreMismatchError,
+  shownServer,
   TlsError,
 } from "@swarm-mesh/bus";
 import { serveStatus } from "@swarm-mesh/metrics";
@@ -141,7 +142,8 @@ async function startService<S extends z.ZodObject>(
         log.info({}, "ready");
       },
     };
-    log.info({ config: base, pid: process.pid }, "service started");
+    const shown = { ...base, natsUrl: base.natsUrl.split(",").map(shownServer).join() };
+    log.info({ config: shown, pid: process.pid }, "service started");
     const loops: Loop[] = [
       (signal) => definition.run(config, deps, signal),
       (signal) => endWithConnection(nc, signal),

@@ -22,6 +22,8 @@ export interface MeshOptions {
   readonly handles?: readonly string[];
   /** Added to the environment of every process. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Keeps log lines as the processes wrote them. */
+  readonly jsonLogs?: boolean;
   /** Ports for `/metrics`: this one for the first process, the following ones for the others. */
   readonly metricsPort?: number;
   /** With the keys and the store of an earlier mesh, which it goes on with; default an empty one. */
@@ -318,6 +320,7 @@ function devArgs(dir: string, options: MeshOptions): string[] {
     ...["dev", ...(options.dir === undefined ? [] : ["--keep"])],
     ...["--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
     ...["--replicas", String(replicas), "--metrics-port", String(metricsPort)],
+    ...(options.jsonLogs === true ? ["--json-logs"] : []),
     ...["--servers", String(servers)],
     ...handles.flatMap((handle) => ["--handle", handle]),
   ];

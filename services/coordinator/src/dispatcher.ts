@@ -306,7 +306,7 @@ export class Dispatcher {
     }
     const refusal = decode(Refusal, reply.message.data);
     const code = refusal.ok ? refusal.value.error.code : "no answer it could read";
-    this.#options.log.warn({ taskId: held.id, node, code }, "node refused a task");
+    this.#options.log.warn({ taskId: held.id, nodeId: node, code }, "node refused a task");
     this.#options.meters.refusedByNodes.inc();
     away("refused");
   }

@@ -77,7 +77,10 @@ export class Settlement {
         this.#answerTo(outcome.taskId, node, outcome).catch((error: unknown) => {
           if (error instanceof TermOverError) throw error;
           if (!(error instanceof RefusedError)) {
-            this.#options.log.error({ taskId: outcome.taskId, node, err: error }, "outcome failed");
+            this.#options.log.error(
+              { taskId: outcome.taskId, nodeId: node, err: error },
+              "outcome failed",
+            );
           }
           return "again" as const;
         }),
@@ -97,7 +100,10 @@ export class Settlement {
         ? await this.#judgeUnheld(taskId, node, outcome)
         : await this.#onTask(held, () => this.#settle(held, node, outcome));
     if (answer === "stale") {
-      this.#options.log.info({ taskId, node, attempt: outcome.attempt }, "outcome was stale");
+      this.#options.log.info(
+        { taskId, nodeId: node, attempt: outcome.attempt },
+        "outcome was stale",
+      );
     }
     return answer;
   }
@@ -246,7 +252,7 @@ export class Settlement {
     } catch (error) {
       if (error instanceof TermOverError) throw error;
       // Too large for the store or for the connection, or nested too deep to be written as JSON.
-      log.warn({ taskId: held.id, node, err: error }, "outcome refused by the store");
+      log.warn({ taskId: held.id, nodeId: node, err: error }, "outcome refused by the store");
       const problem = error instanceof Error ? error.message : String(error);
       return records.write(held, unstorable(record, problem, records.now()));
     }

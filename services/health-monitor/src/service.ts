@@ -203,7 +203,10 @@ class HealthMonitor {
       revision = await this.#become(command);
     } catch (error) {
       // The next sweep decides again from the record as it then is.
-      log.warn({ ...command, err: error }, "record not written");
+      log.warn(
+        { nodeId: command.id, to: command.to, reason: command.reason, err: error },
+        "record not written",
+      );
     }
     this.#liveness.wrote(command.id, revision, clock.elapsed());
     this.#wakeup.ring();

@@ -265,7 +265,10 @@ class Registry {
         commands.map((command) =>
           this.#perform(command).catch((error: unknown) => {
             // The next sweep finds the record as it is and does it again.
-            log.warn({ ...command, err: error }, "sweep command failed");
+            log.warn(
+              { nodeId: command.id, command: command.kind, err: error },
+              "sweep command failed",
+            );
           }),
         ),
       );
