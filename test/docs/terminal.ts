@@ -10,7 +10,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { endOfAll } from "./processes.ts";
 
-const BLOCK_TIMEOUT_MS = 45_000;
+/** As printed, a block may install everything. */
+const BLOCK_TIMEOUT_MS = process.env["MESH_DOCS_AS_PRINTED"] === "1" ? 900_000 : 45_000;
 const END_TIMEOUT_MS = 15_000;
 const POLL_MS = 20;
 const DONE = "--block-done--";
