@@ -23,9 +23,10 @@ export function App({ view }: { readonly view: MeshView }) {
   }, []);
   useEffect(() => {
     document.title = `${title} · Swarm Mesh`;
-    scrollTo(0, 0);
     // On a phone the navigation is wider than the screen.
-    document.querySelector("nav a[aria-current]")?.scrollIntoView({ inline: "nearest" });
+    const current = document.querySelector("nav a[aria-current]");
+    current?.scrollIntoView({ inline: "nearest", block: "nearest" });
+    scrollTo(0, 0);
   }, [title]);
   const truth = truthOf(view);
   const old = truth === "stale" || truth === "disconnected" || truth === "refused";

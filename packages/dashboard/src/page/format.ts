@@ -17,7 +17,8 @@ const UNITS = [
 
 /** Time since an ISO time, by the browser's wall clock. */
 export function ago(iso: string, wallMs: number): string {
-  return `${span(Math.max(0, wallMs - timeOf(iso)))} ago`;
+  const ms = wallMs - timeOf(iso);
+  return ms < 1_000 ? "just now" : `${span(ms)} ago`;
 }
 
 /** `12:03:05`, here; with the day when it is another. */

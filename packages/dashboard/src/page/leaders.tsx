@@ -67,7 +67,7 @@ function Holder(props: {
   }
   const epoch = lease.epoch === 0 ? (term?.epoch ?? heard.revision) : lease.epoch;
   return (
-    <Panel title={service} note={<Badge of="elected" />}>
+    <Panel title={service} note={<Badge of="leads" />}>
       <Pairs
         rows={[
           [

@@ -63,9 +63,9 @@ function Tiles({ view }: { readonly view: MeshView }) {
         to="tasks"
       />
       <Tile
-        name="Submit to result"
+        name="Submit to result, p50"
         value={duration(latency.p50)}
-        note={`p99 ${duration(latency.p99)}, of a minute`}
+        note={`p99 ${duration(latency.p99)}`}
         to="tasks"
       />
       <Tile
@@ -96,11 +96,14 @@ function Tile(props: {
   return (
     <a class={`tile ${props.tone ?? ""}`} href={linkTo(props.to)}>
       <span class="tile-name">{props.name}</span>
-      <span class="tile-value">{props.value}</span>
+      <span class={`tile-value ${props.value.length > LONG_CHARS ? "long" : ""}`}>{props.value}</span>
       <span class="tile-note">{props.note}</span>
     </a>
   );
 }
+
+/** A value that is longer is set smaller. */
+const LONG_CHARS = 10;
 
 function Charts({ view }: { readonly view: MeshView }) {
   const at = view.second.value;

@@ -11,7 +11,7 @@ const TONES: Readonly<Record<string, Tone>> = {
   ...{ running: "busy", retrying: "warn", succeeded: "good", failed: "bad" },
   ...{ rejected: "bad", cancelled: "off" },
   ...{ cordoned: "warn", paused: "warn" },
-  ...{ elected: "good", resigned: "off", lost: "bad", replaced: "off" },
+  ...{ elected: "good", leads: "good", resigned: "off", lost: "bad", replaced: "off" },
   ...{ joined: "good", recovered: "good", degraded: "warn", leaving: "warn", left: "off" },
 };
 
