@@ -96,7 +96,9 @@ function Tile(props: {
   return (
     <a class={`tile ${props.tone ?? ""}`} href={linkTo(props.to)}>
       <span class="tile-name">{props.name}</span>
-      <span class={`tile-value ${props.value.length > LONG_CHARS ? "long" : ""}`}>{props.value}</span>
+      <span class={`tile-value ${props.value.length > LONG_CHARS ? "long" : ""}`}>
+        {props.value}
+      </span>
       <span class="tile-note">{props.note}</span>
     </a>
   );
