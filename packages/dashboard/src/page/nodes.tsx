@@ -80,20 +80,18 @@ function HeatMap(props: { readonly view: MeshView; readonly nodes: readonly Node
       <ul class={`heat ${nodes.length > 60 ? "dense" : ""}`}>
         {nodes.slice(0, CELLS_MAX).map(({ record, shown, alive, load, lease }) => {
           const held = alive && view.cordoned.has(record.id);
-          const words = alive
-            ? `${record.id} ${lease?.running ?? 0}/${record.slots} slots, ${shown}${held ? ", cordoned" : ""}`
-            : `${record.id} ${shown}`;
+          const words = `${shown}${held ? ", cordoned" : ""}`;
+          const slots = alive ? `${lease?.running ?? 0}/${record.slots}` : shown;
           return (
             <li key={record.id}>
               <a
                 class={`cell ${alive ? shown.toLowerCase() : "gone"} ${held ? "held" : ""}`}
                 style={{ "--load": String(Math.round(load * 100)) }}
                 href={linkTo("nodes", record.id)}
-                title={words}
-                aria-label={words}
+                title={`${record.id} ${slots} ${words}`}
               >
-                <span>{record.id}</span>
-                <small>{alive ? `${lease?.running ?? 0}/${record.slots}` : shown}</small>
+                <span>{record.id}</span> <small>{slots}</small>
+                {alive ? <span class="hidden">slots, {words}</span> : null}
               </a>
             </li>
           );

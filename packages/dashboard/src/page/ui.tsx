@@ -90,7 +90,7 @@ export function NodeLink({ id }: { readonly id: string | null }) {
 export function Code({ label, text }: { readonly label: string; readonly text: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <section class="code" tabIndex={0} aria-label={label}>
+    <section class="code" tabIndex={0} aria-label={`${label}, text`}>
       <pre>{text}</pre>
     </section>
   );
