@@ -46,7 +46,7 @@ describe("flow", () => {
     flow.tick(1, true);
     for (let index = 0; index < 20_000; index++) flow.arrives(`t${index}`, false);
     flow.tick(2, true);
-    expect(flow.stride).toBe(10);
+    expect(flow.stride).toBe(20);
     let read = 0;
     const one = record({ id: "t", status: "succeeded", tookMs: 5 });
     for (let index = 0; index < 10_000; index++) {
@@ -57,7 +57,7 @@ describe("flow", () => {
       read++;
       flow.add({ ...one, id }, { attempt: 1 });
     }
-    expect(read).toBeLessThan(2_000);
+    expect(read).toBeLessThan(1_000);
     expect(flow.seconds.at(-1)?.succeeded).toBeGreaterThan(8_000);
     expect(flow.seconds.at(-1)?.succeeded).toBeLessThan(12_000);
     expect(flow.seconds.at(-1)?.latencies.length).toBeLessThanOrEqual(500);

@@ -10,7 +10,7 @@ import { timeOf } from "@swarm-mesh/runtime";
 /** Seconds that are kept. */
 const FLOW_SECONDS = 600;
 /** Changes that are read in a second; beyond it tasks are sampled. */
-const READS_MAX = 2_000;
+const READS_MAX = 1_000;
 /** Latencies kept of one second. */
 const LATENCIES_MAX = 500;
 

@@ -312,10 +312,11 @@ export class MeshView {
 
   #hearTask(message: Msg): void {
     const id = lastTokenOf(message.subject);
-    const revision = Number(message.headers?.get("Nats-Sequence") ?? 0);
-    this.#taskCursor = Math.max(this.#taskCursor, revision);
     const previous = this.tasks.get(id);
     if (!this.flow.arrives(id, previous !== undefined || id === this.openId)) return;
+    // Headers are read, and records, of those alone that are wanted: it is most of the work.
+    const revision = Number(message.headers?.get("Nats-Sequence") ?? 0);
+    this.#taskCursor = Math.max(this.#taskCursor, revision);
     const record = decode(TaskRecord, message.data);
     if (!record.ok) {
       // A record whose day is over.
