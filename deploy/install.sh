@@ -6,7 +6,7 @@
 #     deploy/install.sh [options] --uninstall   keys, settings and the store stay
 #
 #     --parts LIST         what runs here, separated by commas; default all of
-#                          nats,registry,coordinator,health-monitor,migrator;
+#                          nats,registry,coordinator,health-monitor,migrator,authenticator;
 #                          there is also dashboard, the page for browsers
 #     --nodes LIST         nodes that run here, separated by commas; default none
 #     --node FILE          the node binary to use; default that of PATH
@@ -18,7 +18,7 @@ set -euo pipefail
 umask 022
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-parts=nats,registry,coordinator,health-monitor,migrator
+parts=nats,registry,coordinator,health-monitor,migrator,authenticator
 nodes="" node="" nats_server="" root="" release="" dry_run=false uninstall=false
 
 usage() {
@@ -55,6 +55,7 @@ sysusers="$root/etc/sysusers.d/swarm-mesh.conf"
 command="$root/usr/local/bin/swarmctl"
 unit_files=(swarm-mesh.target swarm-mesh-nats.service swarm-mesh@.service swarm-mesh-node@.service
   swarm-mesh-dashboard.service)
+drop_in=swarm-mesh@authenticator.service.d/issuer.conf
 
 # Changes happen here alone, so that a dry run can name each.
 run() {
@@ -84,7 +85,7 @@ units_here() {
     case "$part" in
       nats) echo swarm-mesh-nats.service ;;
       dashboard) echo swarm-mesh-dashboard.service ;;
-      registry | coordinator | health-monitor | migrator) echo "swarm-mesh@$part.service" ;;
+      registry | coordinator | health-monitor | migrator | authenticator) echo "swarm-mesh@$part.service" ;;
       *) misused "there is no part $part" ;;
     esac
   done
@@ -134,7 +135,7 @@ put_settings() {
   offer "$etc/mesh.env" "# Read by every service and node of this machine: docs/configuration.md.
 NATS_URL=nats://127.0.0.1:4222"
   # On 127.0.0.1: curl http://127.0.0.1:8231/readyz
-  for service in coordinator registry health-monitor migrator; do
+  for service in coordinator registry health-monitor migrator authenticator; do
     offer "$etc/$service.env" "MESH_HTTP_PORT=$port"
     port=$((port + 1))
   done
@@ -173,6 +174,7 @@ install_all() {
   if [[ ",$parts," == *,nats,* ]]; then binary nats-server "$nats_server"; fi
   put_release
   for unit in "${unit_files[@]}"; do put "$here/systemd/$unit" "$units/$unit"; done
+  put "$here/systemd/$drop_in" "$units/$drop_in"
   put "$here/systemd/swarm-mesh.sysusers" "$sysusers"
   put "$here/systemd/swarmctl" "$command" 0755
   put_settings
@@ -200,6 +202,7 @@ uninstall_all() {
       run rm "$units/$unit"
     fi
   done
+  if [[ -e "$units/$drop_in" ]]; then run rm -r "$(dirname "$units/$drop_in")"; fi
   if [[ -e "$units/swarm-mesh.target.wants" ]]; then run rm -r "$units/swarm-mesh.target.wants"; fi
   if [[ -e "$sysusers" ]]; then run rm "$sysusers"; fi
   if [[ -e "$command" ]]; then run rm "$command"; fi

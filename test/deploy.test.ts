@@ -5,6 +5,7 @@ import { PREFERRED_VERSION, USERS } from "@swarm-mesh/server";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { variableOf } from "../packages/process/src/config.ts";
+import { Config as AuthenticatorConfig } from "../services/authenticator/src/config.ts";
 import { Config as CoordinatorConfig } from "../services/coordinator/src/config.ts";
 import { Config as HealthMonitorConfig } from "../services/health-monitor/src/config.ts";
 import { Config as MigratorConfig } from "../services/migrator/src/config.ts";
@@ -12,12 +13,15 @@ import { Config as RegistryConfig } from "../services/registry/src/config.ts";
 
 const root = join(import.meta.dirname, "..");
 const SERVICES = {
+  authenticator: AuthenticatorConfig,
   coordinator: CoordinatorConfig,
   "health-monitor": HealthMonitorConfig,
   migrator: MigratorConfig,
   registry: RegistryConfig,
 } as const;
 const NAMES = Object.keys(SERVICES) as (keyof typeof SERVICES)[];
+/** By it the authenticator signs. */
+const ISSUER = "issuer";
 /** A service that is told to stop ends itself after ten seconds; a node drains for thirty. */
 const SERVICE_STOP_S = 10;
 const NODE_STOP_S = 30;
@@ -97,7 +101,7 @@ describe("compose.yaml", () => {
     const service = compose.services[name];
     expect(service).toMatchObject({
       command: ["service", name],
-      secrets: [name],
+      secrets: name === "authenticator" ? [name, ISSUER] : [name],
       environment: { NATS_NKEY: `/run/secrets/${name}`, MESH_HTTP_PORT: expect.any(String) },
       depends_on: { nats: { condition: "service_healthy" } },
     });
@@ -123,11 +127,11 @@ describe("compose.yaml", () => {
     expect(seconds(stop_grace_period)).toBeGreaterThan(NODE_STOP_S);
   });
 
-  test("each secret is the seed of one user", () => {
+  test("each secret is the seed of one user, or the one that signs", () => {
     const users = [...USERS, "n1"] as readonly string[];
     for (const [name, { file }] of Object.entries(compose.secrets)) {
-      expect(users).toContain(name);
-      expect(file).toBe(`./mesh/keys/${name}.nk`);
+      if (name !== ISSUER) expect(users).toContain(name);
+      expect(file).toBe(`./mesh/keys/${name}.${name === ISSUER ? "seed" : "nk"}`);
     }
     const asked = Object.values(compose.services).flatMap(({ secrets = [] }) => secrets);
     expect(asked.sort()).toEqual(Object.keys(compose.secrets).sort());

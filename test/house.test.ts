@@ -9,6 +9,7 @@ import {
   BUCKETS,
   ErrorCode,
   Header,
+  Identity,
   LeaderEvent,
   LeaderLease,
   NodeEvent,
@@ -16,9 +17,11 @@ import {
   NodeRecord,
   STREAMS,
   TaskRecord,
+  TokenRecord,
 } from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
 import { ProcessConfig, variableOf } from "../packages/process/src/config.ts";
+import { Config as AuthenticatorConfig } from "../services/authenticator/src/config.ts";
 import { Config as CoordinatorConfig } from "../services/coordinator/src/config.ts";
 import { Config as HealthMonitorConfig } from "../services/health-monitor/src/config.ts";
 import { Config as MigratorConfig } from "../services/migrator/src/config.ts";
@@ -50,8 +53,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "packages/cli": [
     ...["bus", "checker", "client", "dashboard", "metrics", "node", "process", "protocol"],
     ...["runtime", "server", "why"],
-    ...["coordinator", "health-monitor", "migrator", "registry"],
+    ...["authenticator", "coordinator", "health-monitor", "migrator", "registry"],
   ],
+  "services/authenticator": SERVICE_ARROWS,
   "services/coordinator": SERVICE_ARROWS,
   "services/health-monitor": SERVICE_ARROWS,
   "services/migrator": SERVICE_ARROWS,
@@ -76,6 +80,10 @@ interface ServiceFiles {
 
 /** Beside main.ts, config.ts and service.ts. Why some have more than one: decision 0003. */
 const SERVICES: Readonly<Record<string, ServiceFiles>> = {
+  authenticator: {
+    decisions: ["admission"],
+    parts: ["callout", "connections", "identities", "native-keys"],
+  },
   coordinator: {
     decisions: [
       ...["backlog", "demand", "fleet", "leadership", "lifecycle", "routing", "submit-notes"],
@@ -135,6 +143,7 @@ interface Settings {
 }
 
 const CONFIGS: Readonly<Record<string, Settings>> = {
+  authenticator: AuthenticatorConfig,
   coordinator: CoordinatorConfig,
   "health-monitor": HealthMonitorConfig,
   migrator: MigratorConfig,
@@ -256,7 +265,7 @@ test("JSON is parsed by the protocol package", () => {
 const beyondProtocol = shipped.filter(({ path }) => !path.startsWith("packages/protocol/"));
 
 test("subjects are written in the protocol package", () => {
-  const subject = /\bmesh\.(tasks|nodes?|registry|coordinator|events|dead|audit)\.|\$KV\./;
+  const subject = /\bmesh\.(tasks|nodes?|registry|coordinator|events|dead|audit|identity)\.|\$KV\./;
   expect(violations(literalsOnly(beyondProtocol), subject, [])).toEqual([]);
 });
 
@@ -349,7 +358,10 @@ test("docs/protocol.md has every subject and key", () => {
 
 test("docs/protocol.md has every header, error code, stream, bucket and field", () => {
   const page = protocolPage();
-  const records = [TaskRecord, NodeRecord, NodeLease, LeaderLease, NodeEvent, LeaderEvent];
+  const records = [
+    ...[TaskRecord, NodeRecord, NodeLease, LeaderLease, NodeEvent, LeaderEvent],
+    ...[Identity, TokenRecord],
+  ];
   const words = [
     ...Object.values(Header),
     ...ErrorCode.options,

@@ -10,7 +10,7 @@ import { test as base, expect } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const DEPLOY = join(ROOT, "deploy");
-const SERVICES = ["registry", "coordinator", "health-monitor", "migrator"];
+const SERVICES = ["registry", "coordinator", "health-monitor", "migrator", "authenticator"];
 /** Of 10, how much of the system is in a service's reach; an ordinary one has 9.6. */
 const EXPOSURE_MAX = 2;
 const HOST_UNITS = "/lib/systemd/system";

@@ -33,6 +33,8 @@ test("starts every process, says where they are, and leaves none", async ({ star
     "health-monitor health-monitor-2",
     "migrator migrator-1",
     "migrator migrator-2",
+    "authenticator authenticator-1",
+    "authenticator authenticator-2",
     "node n1",
     "node n2",
   ]);

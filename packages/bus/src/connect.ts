@@ -1,5 +1,13 @@
-import { type Log, silentLog } from "@swarm-mesh/runtime";
 import {
+  backoffMs,
+  LOOP_BACKOFF,
+  type Log,
+  silentLog,
+  systemClock,
+  systemRandom,
+} from "@swarm-mesh/runtime";
+import {
+  AuthorizationError,
   connect,
   type NatsConnection,
   type TlsOptions as NatsTlsOptions,
@@ -23,6 +31,10 @@ export interface ConnectOptions {
   /** How it is encrypted. Default: what the environment says, see {@link protectionFrom}. */
   readonly protection?: Protection | undefined;
   readonly log?: Log;
+  /** Told each time the server refuses our key, at first and later. It is tried on all the same. */
+  readonly onRefused?: () => void;
+  /** Gives up trying to reach a server at first; the connection itself is closed by its owner. */
+  readonly signal?: AbortSignal;
 }
 
 /** Waits between two tries to reach a server, in milliseconds, and the most that is added at random. */
@@ -34,9 +46,12 @@ const DIAL_TIMEOUT_MS = 2_000;
 const PING_INTERVAL_MS = 2_000;
 
 /**
- * Connects for good: the connection outlives every server restart and ends only when closed.
- * Rejects when the server refuses the key, with a {@link TlsError} when the way there is not as safe
- * as it must be, or, unless `patient`, when no server answers.
+ * Connects for good: the connection outlives every server restart and ends only when closed. A
+ * server that refuses our key is asked again ever less often: it may have been revoked, and it may be
+ * about to be let in.
+ *
+ * Rejects with a {@link TlsError} when the way there is not as safe as it must be, when `signal`
+ * aborts, or, unless `patient`, when no server lets us in.
  */
 export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
   const log = options.log ?? silentLog;
@@ -46,17 +61,68 @@ export async function openConnection(options: ConnectOptions): Promise<NatsConne
   const tls = await tlsFor(servers, protection);
   // Others that the server names may be on other machines, and nothing here is encrypted.
   const ignoreClusterUpdates = tls === undefined && protection.allowPlaintext !== true;
-  const way: Way = { servers: [...servers], tls, ignoreClusterUpdates };
-  const nc = await dial(options, way, false).catch(async (failure: unknown) => {
-    const error = await explainTls(failure, servers, tls !== undefined);
-    if (options.patient === false || error instanceof TlsError) throw error;
-    // Said once: from here on the client tries by itself, without a word.
-    log.warn({ err: error, servers: servers.map(shownServer) }, "not connected yet, trying on");
-    return dial(options, way, true);
-  });
-  void report(nc, log);
+  const refusals = new Refusals(options, log);
+  const way: Way = { servers: [...servers], tls, ignoreClusterUpdates, refusals };
+  const nc = await dialPatiently(options, way, log);
+  refusals.over();
+  void report(nc, refusals, log);
   writeOncePerTurn(nc);
   return nc;
+}
+
+async function dialPatiently(options: ConnectOptions, way: Way, log: Log): Promise<NatsConnection> {
+  const { refusals, servers, tls } = way;
+  for (let failures = 1; ; failures++) {
+    try {
+      return await dial(options, way);
+    } catch (failure) {
+      const error = await explainTls(failure, servers, tls !== undefined);
+      const hopeless = error instanceof TlsError && failures === 1;
+      if (options.patient === false || hopeless || options.signal?.aborted) throw error;
+      if (error instanceof AuthorizationError) refusals.note();
+      // Said once: from here on it is tried without a word.
+      else if (failures === 1) {
+        log.warn({ err: error, servers: servers.map(shownServer) }, "not connected yet, trying on");
+      }
+      await systemClock.sleep(refusals.waitMs(), options.signal);
+      if (options.signal?.aborted) throw error;
+    }
+  }
+}
+
+/** Refusals of our key in a row: said once, and tried again ever later. */
+class Refusals {
+  readonly #options: ConnectOptions;
+  readonly #log: Log;
+  #count = 0;
+  #waitMs = 0;
+
+  constructor(options: ConnectOptions, log: Log) {
+    this.#options = options;
+    this.#log = log;
+  }
+
+  get any(): boolean {
+    return this.#count > 0;
+  }
+
+  note(): void {
+    this.#count++;
+    this.#waitMs = backoffMs(LOOP_BACKOFF, this.#count, systemRandom);
+    if (this.#count === 1) {
+      this.#log.warn({}, "the server refuses our key; trying on, ever less often");
+    }
+    this.#options.onRefused?.();
+  }
+
+  over(): void {
+    this.#count = 0;
+  }
+
+  /** Until the next try to connect. */
+  waitMs(): number {
+    return this.any ? this.#waitMs : RECONNECT_WAIT_MS + RECONNECT_JITTER_MS * systemRandom();
+  }
 }
 
 /** Bytes that are sent at once, however early in the turn it is. */
@@ -99,15 +165,16 @@ interface Outbound {
   readonly outbound: { size(): number };
 }
 
-/** Where to, and how protected. */
+/** Where to, how protected, and how often it was refused. */
 interface Way {
   readonly servers: string[];
   readonly tls: NatsTlsOptions | undefined;
   readonly ignoreClusterUpdates: boolean;
+  readonly refusals: Refusals;
 }
 
-function dial(options: ConnectOptions, way: Way, patient: boolean): Promise<NatsConnection> {
-  const { servers, tls, ignoreClusterUpdates } = way;
+function dial(options: ConnectOptions, way: Way): Promise<NatsConnection> {
+  const { servers, tls, ignoreClusterUpdates, refusals } = way;
   return connect({
     servers,
     ignoreClusterUpdates,
@@ -120,11 +187,9 @@ function dial(options: ConnectOptions, way: Way, patient: boolean): Promise<Nats
     // A server that is just reading its configuration anew may leave a dial without an answer.
     timeout: DIAL_TIMEOUT_MS,
     maxReconnectAttempts: -1,
-    reconnectTimeWait: RECONNECT_WAIT_MS,
-    reconnectJitter: RECONNECT_JITTER_MS,
+    reconnectDelayHandler: () => refusals.waitMs(),
     pingInterval: PING_INTERVAL_MS,
     maxPingOut: 2,
-    waitOnFirstConnect: patient,
     // A key that a reload is about to let in again must not end the process.
     ignoreAuthErrorAbort: options.patient ?? true,
     // Without it each request captures a stack trace: 44 % of a publisher's CPU, measured.
@@ -138,17 +203,20 @@ function trimmed(seed: Uint8Array): Uint8Array {
 }
 
 /** Logs what happens to the connection until it closes. */
-async function report(nc: NatsConnection, log: Log): Promise<void> {
+async function report(nc: NatsConnection, refusals: Refusals, log: Log): Promise<void> {
   for await (const status of nc.status()) {
     switch (status.type) {
       case "disconnect":
-        log.warn({ server: shownServer(status.server) }, "connection lost");
+        // A try that is refused ends with a disconnect of its own: of these one word is enough.
+        if (!refusals.any) log.warn({ server: shownServer(status.server) }, "connection lost");
         break;
       case "reconnect":
+        refusals.over();
         log.info({ server: shownServer(status.server) }, "connection back");
         break;
       case "error":
-        log.warn({ err: status.error }, "server reported an error");
+        if (status.error instanceof AuthorizationError) refusals.note();
+        else log.warn({ err: status.error }, "server reported an error");
         break;
       case "staleConnection":
       case "ldm":

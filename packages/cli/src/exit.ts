@@ -52,6 +52,11 @@ const STATUS_OF_CODE: Readonly<Record<string, ExitStatus>> = {
   not_leader: Exit.timeout,
   timeout: Exit.timeout,
   denied: Exit.denied,
+  token_unknown: Exit.denied,
+  token_expired: Exit.denied,
+  token_used: Exit.denied,
+  unknown_key: Exit.denied,
+  revoked: Exit.denied,
 };
 
 /** Statuses by the name of the NATS client's errors: loading its classes would cost every start. */

@@ -1,10 +1,11 @@
-/** `swarmctl keys init|add`. */
+/** `swarmctl keys init`, and `add` for the server's configuration. */
 import { resolve } from "node:path";
 import { isoTime } from "@swarm-mesh/runtime";
 import { addNodeKey, type Certificates, prepareServerDir, seedPath } from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
 import { usageError } from "./exit.ts";
 import { nodeIdArg } from "./flags.ts";
+import { type EnrolFlags, enrolNode } from "./identities.ts";
 import { pairs, print } from "./output.ts";
 import { outputOf } from "./target.ts";
 
@@ -16,9 +17,9 @@ export interface KeysInitFlags {
   readonly host?: readonly string[];
 }
 
-export interface KeysAddFlags {
-  readonly dir: string;
-  readonly publicKey?: string;
+export interface KeysAddFlags extends EnrolFlags {
+  /** The server's configuration is here: the node is added to it, not to the running mesh. */
+  readonly dir?: string;
 }
 
 /** Makes the keys that are missing, the server's configuration and contexts for `nats`. */
@@ -60,11 +61,22 @@ function tlsLines({ hosts, until, ca }: Certificates, url: string): string {
   ].join("");
 }
 
-/** Adds a node's key. The server lets the node in once it has read its configuration again. */
+/** `keys add n7`, or `keys add node n7`: in the running mesh, or with --dir in a configuration. */
 export async function addNode(call: Call<KeysAddFlags>): Promise<void> {
+  const [first = "", second, ...more] = call.args;
+  if (more.length > 0 || (second !== undefined && first !== "node")) {
+    throw usageError("one node at a time: swarmctl keys add n7");
+  }
+  const id = nodeIdArg(second ?? first);
+  const { dir } = call.flags;
+  if (dir === undefined) return enrolNode(call, id);
+  if (call.flags.out !== undefined) throw usageError("--out goes without --dir");
+  await addStaticNode(call, id, resolve(call.io.cwd, dir));
+}
+
+/** The server lets the node in once it has read its configuration again. */
+async function addStaticNode(call: Call<KeysAddFlags>, id: string, dir: string): Promise<void> {
   const format = outputOf(call.globals);
-  const id = nodeIdArg(call.args[0] ?? "");
-  const dir = resolve(call.io.cwd, call.flags.dir);
   const publicKeys = await addNodeKey(dir, id, call.flags.publicKey);
   const seed = call.flags.publicKey === undefined ? seedPath(dir, id) : null;
   print(call.io, format, { id, publicKey: publicKeys[id], seed }, () =>

@@ -5,7 +5,7 @@ import { MeshNode, parseHandlerFlag, type TrustOptions } from "@swarm-mesh/node"
 import { createLogger, startTracing } from "@swarm-mesh/process";
 import { NODE_SLOTS_MAX, NodeRole } from "@swarm-mesh/protocol";
 import { Meters } from "@swarm-mesh/runtime";
-import { readSeed } from "@swarm-mesh/server";
+import { ensureSeed, readSeed } from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
 import { Exit, usageError } from "./exit.ts";
 import {
@@ -31,6 +31,7 @@ export interface NodeRunFlags {
   readonly trust?: string;
   readonly requireSigned?: readonly string[];
   readonly metricsPort?: string;
+  readonly token?: string;
   readonly stopWithParent?: boolean;
 }
 
@@ -101,14 +102,24 @@ function trustPlan({ trust, requireSigned }: NodeRunFlags): TrustOptions | undef
   throw usageError("--require-signed needs to know whose signatures count: --trust FILE");
 }
 
-async function openNode(plan: NodePlan, { globals, io }: Call, meters: Meters): Promise<MeshNode> {
-  const target = resolveTarget(asNode(globals, plan.id), io, plan.id);
+async function openNode(
+  plan: NodePlan,
+  call: Call<NodeRunFlags>,
+  meters: Meters,
+): Promise<MeshNode> {
+  const { flags, io } = call;
+  const { token } = flags;
+  // A token lets a key in that is made here, and lasts: the next start needs no token.
+  const own = { node: plan.id, make: token !== undefined };
+  const target = resolveTarget(asNode(call.globals, plan.id), io, plan.id, own);
+  if (token !== undefined && target.nkey !== undefined) await ensureSeed(target.nkey);
   const level = io.env["MESH_LOG_LEVEL"] || "info";
   const node = new MeshNode({
     id: plan.id,
     servers: target.servers,
     protection: target.protection,
     seed: target.nkey === undefined ? undefined : await readSeed(target.nkey),
+    token,
     slots: plan.slots,
     labels: plan.labels,
     role: plan.role,

@@ -31,6 +31,11 @@ export async function runNamed(call: Call<ServiceFlags>): Promise<number> {
       );
     case "migrator":
       return runService(telling((await import("@swarm-mesh/migrator")).migrator), file(config));
+    case "authenticator":
+      return runService(
+        telling((await import("@swarm-mesh/authenticator")).authenticator),
+        file(config),
+      );
   }
 }
 

@@ -44,6 +44,8 @@ export interface Target {
   /** Where this comes from, for error messages. */
   readonly origin: string;
   readonly timeoutMs: number;
+  /** The directory of the dev mesh, when that is meant. */
+  readonly dir?: string | undefined;
 }
 
 /** The fields of a NATS context that matter here; others are left alone. */
@@ -65,8 +67,19 @@ const DEFAULT_TIMEOUT = "5s";
 
 type Surroundings = Pick<Io, "env" | "cwd" | "home">;
 
+/** A node whose own seed is meant, when no key is named: one that is on this machine, or is to be made. */
+export interface OwnSeed {
+  readonly node: string;
+  readonly make: boolean;
+}
+
 /** Works out the target from flags, environment, contexts and the dev mesh, in that order. */
-export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Audience): Target {
+export function resolveTarget(
+  flags: GlobalFlags,
+  io: Surroundings,
+  audience: Audience,
+  ownSeed?: OwnSeed,
+): Target {
   const said = {
     server: flags.server ?? variable(io, "NATS_URL"),
     nkey: flags.nkey ?? variable(io, "NATS_NKEY"),
@@ -77,10 +90,11 @@ export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Au
     flags.timeout ?? variable(io, "NATS_TIMEOUT") ?? DEFAULT_TIMEOUT,
   );
   const silent = Object.values(said).every((value) => value === undefined);
-  const dev = silent ? devTarget(io, audience) : undefined;
+  const own = ownSeed === undefined ? undefined : ownSeedPath(ownSeed, io, silent);
+  const dev = silent ? devTarget(io, audience, own) : undefined;
   const context = dev === undefined ? contextTarget(said.context, silent, io) : undefined;
   const base = dev ?? context;
-  const nkey = said.nkey === undefined ? base?.nkey : resolve(io.cwd, said.nkey);
+  const nkey = said.nkey === undefined ? (own ?? base?.nkey) : resolve(io.cwd, said.nkey);
   const servers = said.server ?? base?.url ?? "";
   const { allowPlaintext, ...files } = protectionFrom(io.env);
   return {
@@ -96,6 +110,7 @@ export function resolveTarget(flags: GlobalFlags, io: Surroundings, audience: Au
     },
     origin: base?.origin ?? (silent ? "the default" : "the command line or the environment"),
     timeoutMs,
+    dir: dev?.dir,
   };
 }
 
@@ -111,23 +126,45 @@ interface Base {
   readonly websocket?: string | undefined;
   readonly files: TlsFiles;
   readonly origin: string;
+  readonly dir?: string;
 }
 
-function devTarget(io: Surroundings, audience: Audience): Base | undefined {
+/**
+ * Where the seed of a node is that was enrolled from this machine: in the directory of the dev mesh
+ * when that is meant, else among the user's own settings.
+ */
+function ownSeedPath(
+  { node, make }: OwnSeed,
+  io: Surroundings,
+  silent: boolean,
+): string | undefined {
+  const dir = devDir(io);
+  const config = variable(io, "XDG_CONFIG_HOME") ?? join(io.home, ".config");
+  const dev = silent && readDevFile(dir) !== undefined;
+  const nodes = dev ? join(dir, "nodes") : join(config, "swarm-mesh", "nodes");
+  const path = join(nodes, `${node}.nk`);
+  return make || existsSync(path) ? path : undefined;
+}
+
+function devTarget(
+  io: Surroundings,
+  audience: Audience,
+  own: string | undefined,
+): Base | undefined {
   const dir = devDir(io);
   const file: DevFile | undefined = readDevFile(dir);
   if (file === undefined) return undefined;
   const origin = `the dev mesh of ${devFilePath(dir)}`;
   // A node's key may have been added since the mesh was started.
   const added = join(dir, "keys", `${audience}.nk`);
-  const nkey = file.keys[audience] ?? (existsSync(added) ? added : undefined);
+  const nkey = own ?? file.keys[audience] ?? (existsSync(added) ? added : undefined);
   if (nkey === undefined) {
     throw usageError(
       `${origin} has no key for ${audience}; make one with \`swarmctl keys add ${audience}\`, or name one with --nkey`,
     );
   }
   const { url, websocket } = file;
-  return { url, websocket, nkey, inbox: audience, files: {}, origin };
+  return { url, websocket, nkey, inbox: audience, files: {}, origin, dir };
 }
 
 function contextTarget(

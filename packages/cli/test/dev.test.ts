@@ -37,6 +37,8 @@ describe("the plan", () => {
       "health-monitor-2",
       "migrator-1",
       "migrator-2",
+      "authenticator-1",
+      "authenticator-2",
       "n1",
       "n2",
     ]);
@@ -45,9 +47,9 @@ describe("the plan", () => {
       args: ["service", "coordinator", "--stop-with-parent"],
       env: { NATS_NKEY: "/k/coordinator.nk", MESH_INSTANCE: "coordinator-2", PATH: "/bin" },
     });
-    expect(plans[9]).toMatchObject({ kind: "node", env: { NATS_NKEY: "/k/n2.nk" } });
-    expect(plans[9]?.args.join(" ")).toContain("--handle echo=cat --handle slow=module:./s.js");
-    expect(plans[9]?.env).not.toHaveProperty("NATS_CONTEXT");
+    expect(plans[11]).toMatchObject({ kind: "node", env: { NATS_NKEY: "/k/n2.nk" } });
+    expect(plans[11]?.args.join(" ")).toContain("--handle echo=cat --handle slow=module:./s.js");
+    expect(plans[11]?.env).not.toHaveProperty("NATS_CONTEXT");
   });
 
   test("may have no node, and has handlers of its own when none are given", () => {

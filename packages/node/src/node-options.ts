@@ -15,6 +15,8 @@ export interface MeshNodeOptions {
   readonly seed?: Uint8Array | undefined;
   /** How the way to the server is encrypted. Default: what the environment says, `NATS_CA` and others. */
   readonly protection?: Protection | undefined;
+  /** A join token, for a key that the mesh does not know yet: it lets the key in, once. */
+  readonly token?: string | undefined;
   /** A connection to use instead of opening one; its owner closes it. */
   readonly connection?: NatsConnection;
   /** Tasks at once, when there is one agent, `main`. Default: the number of cores. */

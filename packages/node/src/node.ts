@@ -43,8 +43,9 @@ import {
   type TaskContext,
   type TaskHandler,
 } from "./handler.ts";
-import { JoinRefusedError, MeshView, register } from "./join.ts";
+import { MeshView, register } from "./join.ts";
 import { Life } from "./life.ts";
+import { Inquiry } from "./lobby.ts";
 import { NodeMeters } from "./meters.ts";
 import type { DrainOptions, MeshNodeOptions, NodePhase } from "./node-options.ts";
 import { openTrust, registrationOf } from "./registering.ts";
@@ -52,6 +53,7 @@ import { Runner } from "./runner.ts";
 import type { RunnerCounts } from "./runner-deps.ts";
 import type { Trust, TrustCounts } from "./trust.ts";
 
+const SERVERS_DEFAULT = "nats://127.0.0.1:4222";
 const DRAIN_DEADLINE_MS = 30_000;
 /** `stop()` gives running tasks this long. */
 const STOP_DEADLINE_MS = 2_000;
@@ -179,8 +181,8 @@ export class MeshNode {
 
   /**
    * Connects and joins; resolves once the node is ready for tasks. Waits for servers and services
-   * that are not there yet. Rejects when a handler cannot be opened, the key is refused, or with
-   * {@link JoinRefusedError}; the node has ended then.
+   * that are not there yet. Rejects when a handler cannot be opened, or with {@link JoinRefusedError}
+   * when the registry or the lobby says that this id or key is not let in; the node has ended then.
    */
   async start(): Promise<void> {
     if (this.#phase !== "new") throw new SetupError("a node is started once");
@@ -194,7 +196,8 @@ export class MeshNode {
       this.#session = await this.#open(registration);
     } catch (failure) {
       await this.#close(errorOf(failure));
-      throw failure;
+      // A key that was refused for good ended the node before this did.
+      throw this.#failure ?? failure;
     }
     const session = this.#session;
     void watchLink(session.nc, (up) => session.runner.setLink(up), this.#stop.signal);
@@ -226,21 +229,20 @@ export class MeshNode {
   }
 
   async #open(registration: Registration): Promise<Session> {
-    const { id, connection, protection, seed, servers } = this.#options;
-    const opening =
-      connection ??
-      openConnection({
-        servers: servers ?? "nats://127.0.0.1:4222",
-        seed,
-        protection,
-        name: `node/${id}`,
-        inbox: id,
-        log: this.#log,
-      });
-    const nc = await unlessAborted(Promise.resolve(opening), this.#stop.signal);
-    if (nc === undefined || this.#stop.signal.aborted) {
-      // Trying to connect cannot be interrupted, only be of no use.
-      if (connection === undefined) void Promise.resolve(opening).then((late) => late.close());
+    const { id, connection, protection, seed, servers = SERVERS_DEFAULT, token } = this.#options;
+    const shared = { servers, seed, protection, log: this.#log };
+    const onEnd = (failure: Error): void => this.#end(failure);
+    const inquiry = new Inquiry({ ...shared, nodeId: id, token, clock: this.#clock, onEnd });
+    const signal = this.#stop.signal;
+    const onRefused = (): void => inquiry.onRefused();
+    const opening = Promise.resolve(
+      connection ?? openConnection({ ...shared, name: `node/${id}`, inbox: id, onRefused, signal }),
+    );
+    const nc = await unlessAborted(opening, signal);
+    if (nc === undefined || signal.aborted) {
+      // One try to connect cannot be interrupted, only be of no use.
+      if (connection === undefined)
+        void opening.then((late) => late.close()).catch(() => undefined);
       throw new Error("the node was stopped");
     }
     const requester = new Requester(nc, { inboxPrefix: `_INBOX_${id}`, clock: this.#clock });

@@ -9,8 +9,11 @@ import { CHECKPOINTS_BUCKET, LEASES_BUCKET } from "./stores.ts";
 import {
   cancelSubject,
   checkpointKey,
+  connectionsSubject,
   deregisterSubject,
   getSubject,
+  identityJoinSubject,
+  kickSubject,
   kvSubject,
   LIST_SUBJECT,
   nodeLeaseKey,
@@ -25,8 +28,11 @@ import {
   taskStateSubject,
 } from "./subjects.ts";
 
-/** Where users are: the server's own account, the control plane's, the nodes', the clients'. */
-export type AccountName = "SYS" | "MESH" | "NODES" | "CLIENTS";
+/**
+ * Where users are: the server's own account, the control plane's, the nodes', the clients', and that
+ * of those who are nobody yet.
+ */
+export type AccountName = "SYS" | "MESH" | "NODES" | "CLIENTS" | "LOBBY";
 
 /** What an account lets others reach: a service to ask, or a stream to listen to. */
 export interface Export {
@@ -35,6 +41,8 @@ export interface Export {
   readonly to: readonly AccountName[];
   /** Is who asks told, by the server? It costs the server 5 µs a request (measured). */
   readonly tellsWho?: true;
+  /** Of a service: may one request be answered by several? The server then remembers it for longer. */
+  readonly manyAnswers?: true;
   /** The reason, said once for it and for those that follow without one. */
   readonly why?: string;
 }
@@ -46,6 +54,8 @@ export interface AccountSpec {
   /** Has it storage? */
   readonly jetstream: boolean;
   readonly exports: readonly Export[];
+  /** What all its users together may have, where strangers are. */
+  readonly limits?: { readonly connections: number; readonly payloadBytes: number };
 }
 
 const forNodes = (subject: string): Export => ({ kind: "service", subject, to: ["NODES"] });
@@ -71,6 +81,14 @@ export const ACCOUNTS: Readonly<Record<AccountName, AccountSpec>> = {
       event("NODES", "DISCONNECT"),
       event("MESH", "CONNECT"),
       event("MESH", "DISCONNECT"),
+      {
+        kind: "service",
+        subject: connectionsSubject("NODES"),
+        to: ["MESH"],
+        manyAnswers: true,
+        why: "Nodes that are connected, and the end of one connection: for the authenticator.",
+      },
+      { kind: "service", subject: kickSubject("*"), to: ["MESH"] },
     ],
   },
   MESH: {
@@ -104,6 +122,12 @@ export const ACCOUNTS: Readonly<Record<AccountName, AccountSpec>> = {
       forClients(REGISTRY_LIST_SUBJECT),
       forClients(REGISTRY_FIND_SUBJECT),
       {
+        kind: "service",
+        subject: identityJoinSubject("*"),
+        to: ["LOBBY"],
+        why: "For strangers: the key that each has proved to hold is in the subject.",
+      },
+      {
         kind: "stream",
         subject: taskStateSubject("*"),
         to: ["CLIENTS"],
@@ -130,6 +154,13 @@ export const ACCOUNTS: Readonly<Record<AccountName, AccountSpec>> = {
     title: "Clients: they submit tasks and ask after them",
     jetstream: false,
     exports: [],
+  },
+  LOBBY: {
+    title: "Strangers: they ask to be let in, and hear why they are not",
+    jetstream: false,
+    exports: [],
+    // A crowd of them must leave room for nodes; each stays for seconds.
+    limits: { connections: 512, payloadBytes: 4_096 },
   },
 };
 

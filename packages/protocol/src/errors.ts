@@ -25,6 +25,11 @@ import { z } from "zod";
  * | `lease_lost` | the node lost its lease and stopped the task | yes |
  * | `busy` | the node has no free slot for the capability | yes |
  * | `unknown_capability` | the node does not offer the capability | yes |
+ * | `token_unknown` | a join token that this mesh never issued, or is no token | no |
+ * | `token_expired` | a join token whose lifetime is over | no |
+ * | `token_used` | a join token that let another key in | no |
+ * | `unknown_key` | a key that was never enrolled, and no token with it | no |
+ * | `revoked` | a key that was revoked | no |
  * | `too_many_losses` | the task lost more nodes than the limit allows | no |
  * | `signature_missing` | the node runs this capability for trusted signers alone, and the task has no signature | no |
  * | `signature_invalid` | the signature is not of this task, or valid for too long, or for other labels | no |
@@ -52,6 +57,11 @@ export const ErrorCode = z.enum([
   "lease_lost",
   "busy",
   "unknown_capability",
+  "token_unknown",
+  "token_expired",
+  "token_used",
+  "unknown_key",
+  "revoked",
   "too_many_losses",
   "signature_missing",
   "signature_invalid",

@@ -29,6 +29,8 @@ export const inboxOf = (name: string): string => `_INBOX_${name}.>`;
 export const COMMAND_INBOX = "_INBOX.>";
 /** Where answers to other accounts go. */
 export const ACROSS_ACCOUNTS = "_R_.>";
+/** Where the server itself hears answers. */
+export const SERVER_INBOX = "$SYS._INBOX.>";
 /** Requests of NATS' service discovery. */
 export const DISCOVERY = "$SRV.>";
 /** What the server says of connections; imported from `SYS`. */
@@ -38,7 +40,7 @@ export const DISCONNECT_EVENTS = "$SYS.ACCOUNT.*.DISCONNECT";
 export const FLOW_CONTROL = "$JS.FC.>";
 
 /** The stream that holds a bucket's keys. */
-export const streamOf = (store: StreamSpec | BucketSpec): string =>
+const streamOf = (store: StreamSpec | BucketSpec): string =>
   "subjects" in store ? store.name : `KV_${store.name}`;
 
 /** The name of every stream there is, those of buckets included. */
@@ -63,7 +65,7 @@ export const readFromReplica = (store: StreamSpec | BucketSpec): Grant =>
   plain(`$JS.API.DIRECT.GET.${streamOf(store)}`, `$JS.API.DIRECT.GET.${streamOf(store)}.>`);
 
 /** Make, look at and delete consumers without a name of their own, and pull from them: a watch. */
-export const watch = (store: StreamSpec | BucketSpec): Grant =>
+const watch = (store: StreamSpec | BucketSpec): Grant =>
   plain(
     `$JS.API.CONSUMER.*.${streamOf(store)}`,
     `$JS.API.CONSUMER.*.${streamOf(store)}.>`,
@@ -85,3 +87,19 @@ export const deleteFrom = (stream: StreamSpec): Grant =>
 /** The subjects of `of` for each store in turn. */
 export const forEach = <T>(stores: readonly T[], ...of: ((store: T) => Grant)[]): Grant =>
   plain(...stores.flatMap((store) => of.flatMap((grant) => grant(store).subjects)));
+
+/** Read stores, and follow what changes in them. */
+export const readAndWatch = (why: string, stores: readonly BucketSpec[]): readonly Grant[] => [
+  group(why, forEach(stores, readFromLeader, readFromReplica, watch)),
+  because("Flow control of a watch.", FLOW_CONTROL),
+];
+
+/** One user of JetStream who watches: a consumer of its own, made, pulled from and deleted. */
+export function ownConsumers(store: StreamSpec | BucketSpec): Grant {
+  const stream = streamOf(store);
+  return plain(
+    `$JS.API.CONSUMER.CREATE.${stream}.>`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
+    `$JS.API.CONSUMER.DELETE.${stream}.*`,
+  );
+}

@@ -25,14 +25,16 @@ import {
   type Grant,
   group,
   inboxOf,
+  ownConsumers,
   plain,
+  readAndWatch,
   readFromLeader,
   readFromReplica,
-  streamOf,
-  watch,
+  SERVER_INBOX,
 } from "./grants.ts";
 import {
   CHECKPOINTS_BUCKET,
+  IDENTITIES_BUCKET,
   LEASES_BUCKET,
   MESH_AUDIT,
   MESH_DEAD,
@@ -42,16 +44,22 @@ import {
   NODES_BUCKET,
   SETTINGS_BUCKET,
   TASKS_BUCKET,
+  TOKENS_BUCKET,
 } from "./stores.ts";
 import {
+  AUTH_CALLOUT_SUBJECT,
   auditSubject,
   cancelSubject,
   checkpointKey,
+  connectEventSubject,
+  connectionsSubject,
   DEAD_ALL,
   DELAYED_ALL,
   deregisterSubject,
   EVENTS_ALL,
   getSubject,
+  identityJoinSubject,
+  kickSubject,
   kvSubject,
   LIST_SUBJECT,
   leaderLeaseKey,
@@ -77,6 +85,8 @@ export interface RoleSpec {
   readonly what: string;
   /** Are there several, each with an id of its own? Of every other role there is one, named for it. */
   readonly many?: true;
+  /** Let in by the authenticator alone, never by the server's configuration. */
+  readonly admitted?: true;
   readonly publish: (id: string) => readonly Grant[];
   /** Taken out of what {@link publish} grants. */
   readonly neverPublish?: (id: string) => readonly Grant[];
@@ -88,7 +98,10 @@ export interface RoleSpec {
 /** Nodes, leases and tasks: what services look at. */
 const LOOKED_AT = [NODES_BUCKET, LEASES_BUCKET, TASKS_BUCKET];
 /** What people look at: not the bodies of tasks, nor checkpoints. */
-const SHOWN = [...LOOKED_AT, SETTINGS_BUCKET, MESH_EVENTS, MESH_DEAD, MESH_AUDIT];
+const SHOWN = [
+  ...[...LOOKED_AT, SETTINGS_BUCKET, IDENTITIES_BUCKET],
+  ...[MESH_EVENTS, MESH_DEAD, MESH_AUDIT],
+];
 
 const WHO_IS_CONNECTED = plain(CONNECT_EVENTS, DISCONNECT_EVENTS);
 const NODE_STATES = plain(nodeStateSubject(">"));
@@ -106,14 +119,6 @@ const answers = (): Grant =>
     COMMAND_INBOX,
     ...rolesIn("MESH").map((role) => inboxOf(role)),
   );
-
-const readAndWatch = (
-  why: string,
-  stores: readonly (typeof LOOKED_AT)[number][],
-): readonly Grant[] => [
-  group(why, forEach(stores, readFromLeader, readFromReplica, watch)),
-  because("Flow control of a watch.", FLOW_CONTROL),
-];
 
 const SPECS = {
   registry: {
@@ -240,6 +245,29 @@ const SPECS = {
     ],
   },
 
+  authenticator: {
+    account: "MESH",
+    what: "says who may connect that the configuration does not name, and cuts who no longer may",
+    subscribe: (id) => [
+      plain(inboxOf(id), DISCOVERY),
+      because("The server asks it.", AUTH_CALLOUT_SUBJECT),
+      because("Its requests, from people and from the lobby.", "mesh.identity.>"),
+      because("A connection that was revoked while it was made.", connectEventSubject("NODES")),
+    ],
+    publish: () => [
+      because("Answers to the server.", SERVER_INBOX),
+      because("Cut a connection.", connectionsSubject("NODES"), kickSubject("*")),
+      plain(kvSubject(IDENTITIES_BUCKET.name, ">"), kvSubject(TOKENS_BUCKET.name, ">")),
+      ENSURE_STORES,
+      ...readAndWatch("Read and watch identities.", [IDENTITIES_BUCKET]),
+      group(
+        "Is a token good; has an id a node already?",
+        forEach([TOKENS_BUCKET, NODES_BUCKET], readFromLeader),
+      ),
+      answers(),
+    ],
+  },
+
   admin: {
     account: "MESH",
     what: "people who repair. All of MESH, but not in the name of the server or of a node",
@@ -327,6 +355,15 @@ const SPECS = {
     allowResponses: { max: 1, expiresMs: 300_000 },
   },
 
+  lobby: {
+    account: "LOBBY",
+    what: "asks to be let in, as the holder of one key",
+    many: true,
+    admitted: true,
+    subscribe: (key) => [plain(inboxOf(key))],
+    publish: (key) => [plain(identityJoinSubject(key))],
+  },
+
   client: {
     account: "CLIENTS",
     what: "submits tasks and asks after them",
@@ -356,14 +393,4 @@ export const ROLE_NAMES = Object.keys(SPECS) as readonly Role[];
 /** The roles whose users are in an account. */
 export function rolesIn(account: AccountName): readonly Role[] {
   return ROLE_NAMES.filter((role) => ROLES[role].account === account);
-}
-
-/** One user of JetStream who watches: a consumer of its own, made, pulled from and deleted. */
-function ownConsumers(store: Parameters<typeof streamOf>[0]): Grant {
-  const stream = streamOf(store);
-  return plain(
-    `$JS.API.CONSUMER.CREATE.${stream}.>`,
-    `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
-    `$JS.API.CONSUMER.DELETE.${stream}.*`,
-  );
 }

@@ -189,6 +189,29 @@ export const SETTINGS_BUCKET: BucketSpec = {
   description: "What operators have set",
 };
 
+/** Nodes that were enrolled, one key a node. Written by the authenticators, by compare-and-swap. */
+export const IDENTITIES_BUCKET: BucketSpec = {
+  name: "mesh_identities",
+  history: 16,
+  maxAgeMs: 0,
+  markerTtlMs: MINUTE_MS,
+  maxBytes: 256 * 1024 * 1024,
+  maxValueBytes: 16 * 1024,
+  description: `Nodes that were enrolled, at most ${NODES_MAX}`,
+};
+
+/** Join tokens, by the SHA-256 of each. Written by the authenticators, with a TTL. */
+export const TOKENS_BUCKET: BucketSpec = {
+  name: "mesh_tokens",
+  history: 1,
+  maxAgeMs: 0,
+  // The marker of one that expired says so, to whoever comes late, for a week.
+  markerTtlMs: 7 * DAY_MS,
+  maxBytes: 64 * 1024 * 1024,
+  maxValueBytes: 4 * 1024,
+  description: "Join tokens, by their hash",
+};
+
 export const STREAMS: readonly StreamSpec[] = [
   MESH_TASKS,
   MESH_RETRIES,
@@ -202,4 +225,6 @@ export const BUCKETS: readonly BucketSpec[] = [
   TASKS_BUCKET,
   CHECKPOINTS_BUCKET,
   SETTINGS_BUCKET,
+  IDENTITIES_BUCKET,
+  TOKENS_BUCKET,
 ];

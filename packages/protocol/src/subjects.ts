@@ -76,6 +76,17 @@ export const moveSubject = (taskId: string): string => `mesh.coordinator.move.${
 export const aliveSubject = (service: string, instance: string): string =>
   `mesh.${service}.alive.${instance}`;
 
+// ── Identities: see identity.ts ─────────────────────────────────────────────────────────────────
+
+// mesh.identity.join.<key>                       request JoinRequest, from the lobby; answered JoinAnswer
+export const identityJoinSubject = (publicKey: string): string => `mesh.identity.join.${publicKey}`;
+// mesh.identity.add.<node>                       request AddRequest; answered with the identity
+export const identityAddSubject = (nodeId: string): string => `mesh.identity.add.${nodeId}`;
+// mesh.identity.revoke.<node>                    request RevokeRequest; answered RevokeAnswer
+export const identityRevokeSubject = (nodeId: string): string => `mesh.identity.revoke.${nodeId}`;
+// mesh.identity.token                            request TokenRequest; answered TokenAnswer
+export const IDENTITY_TOKEN_SUBJECT = "mesh.identity.token";
+
 // ── Events ──────────────────────────────────────────────────────────────────────────────────────
 
 /** A node's transitions, by name. */
@@ -96,6 +107,17 @@ export const AUDIT_ALL = "mesh.audit.>";
 // $SYS.ACCOUNT.<account>.DISCONNECT              imported from SYS; nobody of the mesh may publish it
 export const disconnectEventSubject = (account: string): string =>
   `$SYS.ACCOUNT.${account}.DISCONNECT`;
+
+// ── The server's own: see docs.nats.io, "System Events" and "Auth Callout" ──────────────────────
+
+// $SYS.ACCOUNT.<account>.CONNECT
+export const connectEventSubject = (account: string): string => `$SYS.ACCOUNT.${account}.CONNECT`;
+// $SYS.REQ.USER.AUTH                             the server asks who may connect
+export const AUTH_CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH";
+// $SYS.REQ.ACCOUNT.<account>.CONNZ               who is connected; each server of a cluster answers
+export const connectionsSubject = (account: string): string => `$SYS.REQ.ACCOUNT.${account}.CONNZ`;
+// $SYS.REQ.SERVER.<server>.KICK                  closes one connection
+export const kickSubject = (serverId: string): string => `$SYS.REQ.SERVER.${serverId}.KICK`;
 
 // ── Keys and the subjects beneath them ──────────────────────────────────────────────────────────
 

@@ -32,8 +32,23 @@ const HEADER = `\
 #
 # A user hears answers on \`_INBOX_<name>.>\` alone, so nobody hears another's.
 
-# NKEY_<ROLE>: the public key of each user named below.
+# NKEY_<ROLE>: the public key of each user named below. ISSUER: that of the authenticator's signatures.
 include "users.conf"
+
+# Checking an nkey takes under 1 ms, signing in JavaScript up to 60 ms; a herd needs patience.
+authorization {
+  timeout: 5
+  # Whoever is named here is let in by the server alone. Everybody else is asked about: the
+  # authenticator answers, and signs who the connection is. Nobody else can: the answer's signature
+  # must be of this key.
+  auth_callout {
+    issuer: $ISSUER
+    account: MESH
+    auth_users: [ $NKEY_AUTHENTICATOR ]
+    # Users that this file names are asked about in these accounts alone, and SYS has none.
+    allowed_accounts: [ SYS ]
+  }
+}
 
 # The account that the server's own events belong to.
 system_account: SYS
@@ -52,12 +67,17 @@ export function accountsConf(): string {
 }
 
 function account(name: AccountName): string {
-  const { title, jetstream, exports } = ACCOUNTS[name];
+  const { title, jetstream, exports, limits } = ACCOUNTS[name];
   const imports = importsOf(name);
   return [
     `  # ── ${title} `.padEnd(WIDTH, "─"),
     `  ${name} {`,
     ...(jetstream ? ["    # The only account with storage.", "    jetstream: enabled"] : []),
+    ...(limits === undefined
+      ? []
+      : [
+          `    limits { max_connections: ${limits.connections}, max_payload: ${limits.payloadBytes} }`,
+        ]),
     ...section(
       "imports",
       imports.map(({ kind, from, subject, tellsWho }) => [
@@ -76,13 +96,17 @@ function section(name: string, items: readonly (readonly string[])[]): string[] 
   return [`    ${name}: [`, ...indent(6, items.flat()), "    ]"];
 }
 
-function exported({ kind, subject, to, why }: Export): string[] {
-  return [...comment(why, 6), `{ ${kind}: "${subject}", accounts: [${to.join(", ")}] }`];
+function exported({ kind, subject, to, why, manyAnswers }: Export): string[] {
+  const answers = manyAnswers === undefined ? "" : ", response_type: stream";
+  return [...comment(why, 6), `{ ${kind}: "${subject}", accounts: [${to.join(", ")}]${answers} }`];
 }
 
 function users(name: AccountName): string[] {
   const roles = rolesIn(name);
   const several = roles.filter((role) => ROLES[role].many);
+  if (roles.some((role) => ROLES[role].admitted)) {
+    return ["    # Let in by the authenticator alone.", "    users: []"];
+  }
   if (several.length > 0) {
     return [`    # users: [ … ], one for each ${several.join(", ")}`, `    include "nodes.conf"`];
   }

@@ -3,6 +3,7 @@
  *
  * A seed is made once, where there is none, and never overwritten, printed or copied. A node whose
  * seed was made on its own machine is known here by `<name>.pub` instead, its public key alone.
+ * `<dir>/keys/issuer.seed` is no user's: by it the authenticator signs who a connection is.
  */
 import {
   chmod,
@@ -15,10 +16,10 @@ import {
   stat,
   writeFile,
 } from "node:fs/promises";
-import { join } from "node:path";
-import { createUser, fromPublic, fromSeed } from "@nats-io/nkeys";
+import { dirname, join } from "node:path";
+import { createAccount, createUser, fromPublic, fromSeed, type KeyPair } from "@nats-io/nkeys";
 import { isNodeId } from "@swarm-mesh/protocol";
-import { systemClock } from "@swarm-mesh/runtime";
+import { isoTime, systemClock } from "@swarm-mesh/runtime";
 import { problemOf, ServerError } from "./errors.ts";
 import { hasCode, withLock } from "./lock.ts";
 import { nodesConf, USERS, usersConf } from "./users.ts";
@@ -40,7 +41,7 @@ export async function ensureKeys(
 ): Promise<PublicKeys> {
   for (const node of nodes) checkNodeId(node);
   return underLock(dir, async () => {
-    for (const name of [...USERS, ...nodes]) await makeSeed(dir, name);
+    for (const name of nodes) await makeSeed(dir, name);
     return writeIncludes(dir);
   });
 }
@@ -73,6 +74,30 @@ export async function removeNodeKey(dir: string, name: string): Promise<PublicKe
   });
 }
 
+/** A node of the server's configuration. */
+export interface NodeKey {
+  readonly publicKey: string;
+  /** When its key came here, ISO 8601. */
+  readonly since: string;
+}
+
+/** The nodes of the server's configuration in `dir`, by their ids. */
+export async function nodeKeys(dir: string): Promise<Readonly<Record<string, NodeKey>>> {
+  if (!(await exists(join(dir, "keys")))) return {};
+  const nodes: Record<string, NodeKey> = {};
+  for (const [id, publicKey] of Object.entries(nodesOf(await publicKeys(dir)))) {
+    const seed = seedPath(dir, id);
+    const { mtimeMs } = await stat((await exists(seed)) ? seed : publicKeyPath(dir, id));
+    nodes[id] = { publicKey, since: isoTime(mtimeMs) };
+  }
+  return nodes;
+}
+
+/** Where the seed is by which the authenticator signs: an account's, not a user's. */
+export function issuerPath(dir: string): string {
+  return join(dir, "keys", "issuer.seed");
+}
+
 /** Where the seed of `name` is. */
 export function seedPath(dir: string, name: string): string {
   return join(dir, "keys", `${name}.nk`);
@@ -86,13 +111,25 @@ export async function readSeed(path: string): Promise<Uint8Array> {
   return (await readUser(path)).seed;
 }
 
-async function readUser(path: string): Promise<{ seed: Uint8Array; publicKey: string }> {
+interface Key {
+  readonly seed: Uint8Array;
+  readonly publicKey: string;
+}
+
+function readUser(path: string): Promise<Key> {
+  return readKey(path, { prefix: "U", whose: "a user's" });
+}
+
+async function readKey(
+  path: string,
+  kind: { readonly prefix: string; readonly whose: string },
+): Promise<Key> {
   await requirePrivate(path);
   const seed = new TextEncoder().encode((await readFile(path, "utf8")).trim());
   try {
     const publicKey = fromSeed(seed).getPublicKey();
-    if (publicKey.startsWith("U")) return { seed, publicKey };
-    throw new Error("it is not a user's");
+    if (publicKey.startsWith(kind.prefix)) return { seed, publicKey };
+    throw new Error(`it is not ${kind.whose}`);
   } catch (error) {
     throw new ServerError("bad-key", `${path} holds no usable seed: ${problemOf(error)}`);
   }
@@ -137,18 +174,32 @@ async function underLock<T>(dir: string, work: () => Promise<T>): Promise<T> {
 
 async function makeSeed(dir: string, name: string): Promise<void> {
   if (await exists(publicKeyPath(dir, name))) return;
-  await makeSeedFile(seedPath(dir, name));
+  await writeSeed(seedPath(dir, name), createUser);
 }
 
 /** Makes a user's seed at `path`, for its owner alone, unless there is a file already. */
-export async function makeSeedFile(path: string): Promise<void> {
+export function makeSeedFile(path: string): Promise<void> {
+  return writeSeed(path, createUser);
+}
+
+/**
+ * Makes a user's seed in a file of its own, for its owner alone, unless there is one; directories
+ * too. Returns its public key. Throws a ServerError for a file that is unsafe or holds no such seed.
+ */
+export async function ensureSeed(path: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await writeSeed(path, createUser);
+  return (await readUser(path)).publicKey;
+}
+
+async function writeSeed(path: string, create: () => KeyPair): Promise<void> {
   if (await exists(path)) return;
   // Written beside and renamed, so that a crash leaves no half of a seed.
   const draft = `${path}.draft`;
   await rm(draft, { force: true });
   const file = await open(draft, "wx", 0o600);
   try {
-    await file.writeFile(createUser().getSeed());
+    await file.writeFile(create().getSeed());
     await file.writeFile("\n");
     await file.sync();
   } finally {
@@ -172,9 +223,13 @@ async function recordPublicKey(dir: string, name: string, publicKey: string): Pr
   await writeFile(publicKeyPath(dir, name), `${publicKey}\n`, { mode: 0o644 });
 }
 
+/** Also makes the seeds of roles that are missing: a later version may have more of them. */
 async function writeIncludes(dir: string): Promise<PublicKeys> {
+  for (const role of USERS) await makeSeed(dir, role);
+  await writeSeed(issuerPath(dir), createAccount);
+  const issuer = await readKey(issuerPath(dir), { prefix: "A", whose: "an account's" });
   const keys = await publicKeys(dir);
-  await replaceFile(join(dir, "users.conf"), usersConf(keys));
+  await replaceFile(join(dir, "users.conf"), usersConf(keys, issuer.publicKey));
   await replaceFile(join(dir, "nodes.conf"), nodesConf(nodesOf(keys)));
   return keys;
 }

@@ -5,7 +5,11 @@ export { type Attempt, NatsServerNotFound, ServerError, type ServerErrorCode } f
 export {
   addNodeKey,
   ensureKeys,
+  ensureSeed,
+  issuerPath,
   makeSeedFile,
+  type NodeKey,
+  nodeKeys,
   type PublicKeys,
   readSeed,
   removeNodeKey,

@@ -10,6 +10,8 @@ import { ServerError } from "./errors.ts";
 /** An empty server is ready in 40 ms; one with much data reads it first. */
 const READY_TIMEOUT_MS = 30_000;
 const READY_POLL_MS = 10;
+/** Reading its configuration takes milliseconds, but each user whom nobody can judge 5 s. */
+const RELOAD_TIMEOUT_MS = 30_000;
 /** Writing out what it holds takes a server well under a second. */
 const STOP_TIMEOUT_MS = 10_000;
 /** Of what the server logged, enough to see why it gave up. */
@@ -44,8 +46,11 @@ export interface RunningNatsServer {
   readonly websocket: string | undefined;
   readonly pid: number;
   readonly child: ChildProcess;
-  /** Has the server read its configuration again; users that were removed are cut off. */
-  reload(): void;
+  /**
+   * Has the server read its configuration again; users that were removed are cut off. Resolves when it
+   * has: who connects in between may be let in by neither the old nor the new one.
+   */
+  reload(): Promise<void>;
   /** Stops the server, by force when it has not ended in 10 s. A repeat waits for the same end. */
   stop(): Promise<void>;
 }
@@ -80,7 +85,7 @@ export async function startNatsServer(options: StartOptions): Promise<RunningNat
       ...addresses,
       pid: child.pid ?? 0,
       child,
-      reload: () => void child.kill("SIGHUP"),
+      reload: () => server.reload(),
       stop: () => server.stop(),
     };
   } catch (error) {
@@ -106,6 +111,7 @@ class Child {
   readonly #clock: Clock;
   readonly #ended: Promise<string>;
   readonly #lastLines: string[] = [];
+  readonly #awaited: { readonly pattern: RegExp; readonly settle: (line: string) => void }[] = [];
   #endedAs: string | undefined;
 
   constructor(child: ChildProcess, clock: Clock, log: ((line: string) => void) | undefined) {
@@ -126,6 +132,11 @@ class Child {
       createInterface({ input: child.stderr }).on("line", (line) => {
         this.#lastLines.push(line);
         if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
+        const heard = this.#awaited.filter(({ pattern }) => pattern.test(line));
+        for (const each of heard) {
+          this.#awaited.splice(this.#awaited.indexOf(each), 1);
+          each.settle(line);
+        }
         log?.(line);
       });
     }
@@ -144,6 +155,22 @@ class Child {
       "server-failed",
       [`nats-server did not start: ${reason}`, ...this.#lastLines].join("\n"),
     );
+  }
+
+  async reload(): Promise<void> {
+    const done = this.#untilSaid(/Reloaded server configuration|Failed to reload/);
+    this.#child.kill("SIGHUP");
+    const patience = new AbortController();
+    const late = this.#clock.sleep(RELOAD_TIMEOUT_MS, patience.signal).then(() => "nothing");
+    const said = await Promise.race([done, this.#ended, late]);
+    patience.abort();
+    if (!said.includes("Reloaded server configuration")) {
+      throw new ServerError("server-failed", `nats-server did not reload: ${said}`);
+    }
+  }
+
+  #untilSaid(pattern: RegExp): Promise<string> {
+    return new Promise((settle) => this.#awaited.push({ pattern, settle }));
   }
 
   async stop(): Promise<void> {

@@ -18,14 +18,14 @@ export function nkeyVariable(role: Role): string {
   return `NKEY_${role.toUpperCase().replaceAll("-", "_")}`;
 }
 
-/** `users.conf`: one variable for each user that accounts.conf names. */
-export function usersConf(publicKeys: Readonly<Record<string, string>>): string {
+/** `users.conf`: one variable for each key that accounts.conf names. */
+export function usersConf(publicKeys: Readonly<Record<string, string>>, issuer: string): string {
   const lines = USERS.map((role) => {
     const key = publicKeys[role];
     if (key === undefined) throw new ServerError("bad-key", `there is no key for ${role}`);
     return `${nkeyVariable(role)}: "${key}"\n`;
   });
-  return HEADER + lines.join("");
+  return `${HEADER}${lines.join("")}ISSUER: "${issuer}"\n`;
 }
 
 /** `nodes.conf`: the users of the account `NODES`, each held to its own id. */

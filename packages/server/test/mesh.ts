@@ -1,8 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { permissionsOf } from "@swarm-mesh/protocol";
 import {
+  ensureSeed,
   locateNatsServer,
   prepareServerDir,
   readSeed,
@@ -15,7 +17,7 @@ import { connect, type NatsConnection, nkeyAuthenticator } from "nats";
 export interface TestMesh {
   readonly url: string;
   readonly dir: string;
-  readonly reload: () => void;
+  readonly reload: () => Promise<void>;
   /** A connection as that user, made once; closed with the mesh. */
   as(name: string): Promise<NatsConnection>;
   /** A connection as that user which the caller closes. */
@@ -59,6 +61,18 @@ export async function startMesh(
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Somebody in the lobby, as if an authenticator had let him in: his key is called `lobby`. */
+export async function addStranger(dir: string): Promise<void> {
+  const publicKey = await ensureSeed(seedPath(dir, "lobby"));
+  const { publish, subscribe } = permissionsOf("lobby");
+  const user = { nkey: publicKey, permissions: { publish, subscribe } };
+  const path = join(dir, "accounts.conf");
+  const text = await readFile(path, "utf8");
+  const [before, after = ""] = text.split(/(?<=\n {2}LOBBY \{\n)/);
+  // JSON is what nats-server reads, too.
+  await writeFile(path, before + after.replace("users: []", `users: [ ${JSON.stringify(user)} ]`));
 }
 
 /** Runs `work` and returns what the server refused meanwhile: `publish <subject>`, `subscription <subject>`. */

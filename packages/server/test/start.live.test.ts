@@ -20,12 +20,12 @@ test("lets a node in that was added while the server runs, and cuts off one remo
   const n1 = await mesh.connectAs("n1");
 
   await addNodeKey(mesh.dir, "n2");
-  mesh.reload();
-  const n2 = await until(() => mesh.connectAs("n2"));
+  await mesh.reload();
+  const n2 = await mesh.connectAs("n2");
   await n1.flush();
 
   await removeNodeKey(mesh.dir, "n1");
-  mesh.reload();
+  await mesh.reload();
   await n1.closed();
   await n2.flush();
   await n2.close();
@@ -92,15 +92,3 @@ test("ends a server by force that will not end", async ({ dir }) => {
   expect(lines).toEqual(["no"]);
   await expect(readFile(join(run, "stubborn_1.ports"))).rejects.toThrow(/ENOENT/);
 });
-
-/** Tries until it works: a reload is done some milliseconds after the signal. */
-async function until<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (tries === 50) throw error;
-      await new Promise((wake) => setTimeout(wake, 20));
-    }
-  }
-}

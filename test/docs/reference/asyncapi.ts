@@ -17,6 +17,7 @@ const PARAMETERS: Readonly<Record<string, string>> = {
   capability: "The kind of work, `[A-Za-z0-9_-]{1,64}`",
   instance: "A replica's name",
   kind: "`joined`, `degraded`, `recovered`, `failed`, `leaving` or `left`",
+  key: "The public key that asks, as it has proved: `U…`",
   lane: "`high`, `normal` or `low`",
   node: "A node's id, `[A-Za-z0-9_-]{1,64}`",
   service: "`coordinator`, the one service that has a leader",

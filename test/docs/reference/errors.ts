@@ -28,6 +28,11 @@ const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   lease_lost: "nothing: it is placed again; when it repeats look at the node's link",
   busy: "nothing: another node is looked for",
   unknown_capability: "nothing: another node is looked for",
+  token_unknown: "check that it is whole, and made by this mesh: `swarmctl node token`",
+  token_expired: "have another made: `swarmctl node token --ttl 1h`",
+  token_used: "have another made: each lets one node in",
+  unknown_key: "join with a token, or have the key added: `swarmctl keys add`",
+  revoked: "delete the seed, and join with a new key",
   signature_missing: "sign it: `swarmctl task submit … --sign-with <seed>`",
   signature_invalid: "sign what is sent, for at most 24 h; nobody may change it on its way",
   signature_expired: "sign and submit again, for longer",
@@ -44,7 +49,7 @@ const STATUSES: Readonly<Record<keyof typeof Exit, string>> = {
   notFound: "there is no such thing",
   conflict: "somebody else was first, or has it",
   timeout: "not in time; ask again",
-  denied: "the server does not let this key do it",
+  denied: "this key may not do it, or is not let in: unknown, revoked, or its token is not good",
 };
 
 /** Packages whose errors a user of the mesh may meet. */

@@ -15,6 +15,10 @@ import {
   getSubject,
   Header,
   heldSubject,
+  IDENTITY_TOKEN_SUBJECT,
+  identityAddSubject,
+  identityJoinSubject,
+  identityRevokeSubject,
   kvSubject,
   type Lane,
   LEASES_BUCKET,
@@ -225,11 +229,31 @@ const CONTROL_PLANE: readonly Exchange[] = [
   }),
 ];
 
+const IDENTITIES: readonly Exchange[] = [
+  row("join", identityJoinSubject("{key}"), "node → mesh", "In the lobby: let me in, or why not?", {
+    body: "JoinRequest",
+    answer: "JoinAnswer",
+  }),
+  row("addKey", identityAddSubject(node), "client → mesh", "Let a node in by its key", {
+    body: "AddRequest",
+    answer: "Identity",
+  }),
+  row("revokeKey", identityRevokeSubject(node), "client → mesh", "Shut a node out, and cut it", {
+    body: "RevokeRequest",
+    answer: "RevokeAnswer",
+  }),
+  row("joinToken", IDENTITY_TOKEN_SUBJECT, "client → mesh", "Make a token that lets one node in", {
+    body: "TokenRequest",
+    answer: "TokenAnswer",
+  }),
+];
+
 export const EXCHANGES: readonly Exchange[] = [
   ...FOR_CLIENTS,
   ...FROM_NODES,
   ...TO_NODES,
   ...CONTROL_PLANE,
+  ...IDENTITIES,
 ];
 
 /** Answers so small that the protocol has no schema for them. */

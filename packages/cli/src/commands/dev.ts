@@ -4,7 +4,7 @@ import type { DevFlags } from "../dev/dev.ts";
 import { repeated } from "./repeated.ts";
 
 const EXAMPLES = `
-Starts nats-server, the four services and the nodes, each in a process of its own, and ends them all
+Starts nats-server, the five services and the nodes, each in a process of its own, and ends them all
 at Ctrl-C. Without --handle the nodes offer echo (cat), wordcount (wc -w) and count, which counts
 to n and saves how far it came.
 

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Declare } from "../call.ts";
+import type { ListFlags, RevokeFlags } from "../identities.ts";
 import type { KeysAddFlags, KeysInitFlags } from "../keys.ts";
 import type { SignerFlags } from "../signer.ts";
 import { repeated } from "./repeated.ts";
@@ -14,11 +15,35 @@ Examples:
   $ swarmctl keys init --tls --host nats.example.org --host 10.0.0.4
 `;
 const ADD_EXAMPLES = `
-The server lets the node in once it has read its configuration again.
+The running mesh lets the node in at once, and no server is touched. Without --public-key a key is
+made, and its seed kept where \`swarmctl node run\` on this machine finds it. A node that is not on
+this machine better joins with a token: \`swarmctl node token\`; its seed then never travels.
+
+With --dir the node is added to the server's own configuration there instead. The server lets it in
+once it has read that again, and needs no authenticator for it.
 
 Examples:
-  $ swarmctl keys add n4 && kill -HUP <pid of nats-server>
-  $ swarmctl keys add n5 --public-key U…            a node that keeps its seed to itself
+  $ swarmctl keys add n7 && swarmctl node run --id n7 --handle echo=cat
+  $ swarmctl keys add n7 --public-key U…            a node that keeps its seed to itself
+  $ swarmctl keys add n4 --dir .mesh && kill -HUP <pid of nats-server>
+`;
+const REVOKE_EXAMPLES = `
+The key is refused from now on, and its connection is cut at once; the node's tasks go on elsewhere. A
+revoked key never comes back: the node joins again with a new one.
+
+With --dir a node of the server's own configuration there is taken out of it.
+
+Examples:
+  $ swarmctl keys revoke n7 --reason "laptop stolen"
+  $ swarmctl keys revoke n1 --dir /etc/swarm-mesh && systemctl reload swarm-mesh-nats
+`;
+const LIST_EXAMPLES = `
+Nodes that were enrolled, revoked ones too. Those of the server's own configuration are in it for a dev
+mesh, and with --dir.
+
+Examples:
+  $ swarmctl keys list
+  $ swarmctl keys list --dir /etc/swarm-mesh -o json
 `;
 
 const SIGNER_EXAMPLES = `
@@ -32,8 +57,9 @@ Examples:
   $ swarmctl task submit deploy @release.json --sign-with ci.nk
 `;
 
+/** \`swarmctl keys …\`. */
 export function addKeysCommands(program: Command, declare: Declare): void {
-  const keys = program.command("keys").description("make the keys of a mesh and of its nodes");
+  const keys = program.command("keys").description("make, add, revoke and list keys");
 
   const init = keys
     .command("init")
@@ -51,10 +77,11 @@ export function addKeysCommands(program: Command, declare: Declare): void {
   declare<KeysInitFlags>(init, async (call) => (await import("../keys.ts")).initKeys(call));
 
   const add = keys
-    .command("add <node-id>")
-    .description("add a node's key")
-    .option("--dir <dir>", "where the keys are", ".mesh")
+    .command("add <node-id...>")
+    .description("let a node in")
     .option("--public-key <key>", "the node's public key, when its seed was made elsewhere")
+    .option("--out <file>", "where its seed goes")
+    .option("--dir <dir>", "add it to the server's configuration here instead")
     .addHelpText("after", ADD_EXAMPLES);
   declare<KeysAddFlags>(add, async (call) => (await import("../keys.ts")).addNode(call));
 
@@ -71,4 +98,19 @@ export function addKeysCommands(program: Command, declare: Declare): void {
     .option("--until <time>", "trusted until then")
     .addHelpText("after", SIGNER_EXAMPLES);
   declare<SignerFlags>(signer, async (call) => (await import("../signer.ts")).makeSigner(call));
+  const revoke = keys
+    .command("revoke <node-id>")
+    .description("shut a node's key out, and cut its connection")
+    .option("--reason <text>", "why, for people")
+    .option("--dir <dir>", "take it out of the server's configuration here instead")
+    .addHelpText("after", REVOKE_EXAMPLES);
+  declare<RevokeFlags>(revoke, async (call) => (await import("../identities.ts")).revokeNode(call));
+
+  const list = keys
+    .command("list")
+    .alias("ls")
+    .description("list the keys of nodes: whose, since when, by whom, revoked when")
+    .option("--dir <dir>", "with the nodes of the server's configuration here")
+    .addHelpText("after", LIST_EXAMPLES);
+  declare<ListFlags>(list, async (call) => (await import("../identities.ts")).listKeys(call));
 }

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Declare } from "../call.ts";
 import type { ReasonFlags } from "../cordon.ts";
+import type { TokenFlags } from "../identities.ts";
 import type { NodeRunFlags } from "../node-run.ts";
 import type { DrainFlags, NodeListFlags } from "../nodes.ts";
 import { hidden } from "./hidden.ts";
@@ -13,10 +14,24 @@ result, or a module: <capability>=module:<file>, whose default export is the han
 SIGTERM or Ctrl-C drains: nothing new is taken, running tasks may finish until the deadline and are
 handed back after it. The second one ends the process at once; nothing is lost by that either.
 
+With --token the node joins a mesh that does not know its key: the key is made here when there is none,
+in --nkey FILE or among your settings, and the token lets it in, once. Later starts need no token.
+
+A key that was revoked, and a token that is not good, end it with status 6 and one line that says so.
+
 Examples:
+  $ swarmctl node run --id n7 --token mesh_… --handle wordcount="wc -w"
   $ swarmctl node run --id n1 --nkey .mesh/keys/n1.nk --handle wordcount="wc -w"
   $ swarmctl node run --id gpu1 --slots 2 --label gpu=a100 --handle thumb=module:./thumb.js
   $ swarmctl node run --id n2 --handle deploy=./deploy.sh --trust signers --require-signed deploy
+`;
+const TOKEN_EXAMPLES = `
+Prints the token and nothing else. It is good for one node, once, for as long as --ttl says by the
+server's clock; the mesh keeps its hash alone. With --id it is good for that node's id only.
+
+Examples:
+  $ swarmctl node token --ttl 10m
+  $ TOKEN=$(swarmctl node token --ttl 1h --id n7)
 `;
 const LIST_EXAMPLES = `
 Examples:
@@ -45,6 +60,7 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .command("run")
     .description("run a node in this process")
     .requiredOption("--id <id>", "the node's id; the key must be that node's")
+    .option("--token <token>", "join token, for a key that the mesh does not know yet")
     .option("--slots <count>", "tasks at once", "4")
     .option("--handle <capability=command>", "what it can do; repeatable", repeated)
     .option("--label <name=value>", "what it says of itself; repeatable", repeated)
@@ -60,6 +76,8 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .addOption(hidden("--stop-with-parent"))
     .addHelpText("after", RUN_EXAMPLES);
   declare<NodeRunFlags>(run, async (call) => (await import("../node-run.ts")).runNode(call));
+
+  addTokenCommand(node, declare);
 
   const list = node
     .command("list")
@@ -103,4 +121,14 @@ export function addNodeCommands(program: Command, declare: Declare): void {
     .option("--reason <text>", "why, for those who ask")
     .addHelpText("after", DRAIN_EXAMPLES);
   declare<DrainFlags>(drain, async (call) => (await import("../nodes.ts")).drainNode(call));
+}
+
+function addTokenCommand(node: Command, declare: Declare): void {
+  const token = node
+    .command("token")
+    .description("make a token that lets one new node in")
+    .option("--ttl <duration>", "how long it is good", "10m")
+    .option("--id <id>", "the only node it is good for")
+    .addHelpText("after", TOKEN_EXAMPLES);
+  declare<TokenFlags>(token, async (call) => (await import("../identities.ts")).makeToken(call));
 }

@@ -4,7 +4,7 @@ import type { ServiceFlags } from "../service.ts";
 import { hidden } from "./hidden.ts";
 
 const EXAMPLES = `
-Services: registry, coordinator, health-monitor, migrator. Each is configured by a file, by MESH_…
+Services: registry, coordinator, health-monitor, migrator, authenticator. Each is configured by a file, by MESH_…
 variables, and by NATS_URL and NATS_NKEY; docs/configuration.md has every key. It runs until SIGTERM.
 
 Example:

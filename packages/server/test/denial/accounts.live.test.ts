@@ -17,7 +17,7 @@ import {
 import { seedPath } from "@swarm-mesh/server";
 import type { NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startMesh, type TestMesh } from "../mesh.ts";
+import { addStranger, startMesh, type TestMesh } from "../mesh.ts";
 import { forbidden } from "./mutants.ts";
 import { mayReach, OTHER, publishing, SELF } from "./resources.ts";
 
@@ -143,6 +143,7 @@ async function echoOn(nc: NatsConnection, subject: string): Promise<() => void> 
 
 /** Two users more, named for their account, whom no permission limits. */
 async function addUnlimitedUsers(dir: string): Promise<void> {
+  await addStranger(dir);
   for (const [account, file, users] of [
     ["NODES", "nodes.conf", "users: ["],
     ["CLIENTS", "accounts.conf", "users: [\n      { # client:"],

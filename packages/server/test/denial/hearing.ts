@@ -18,7 +18,9 @@ const HEARERS: readonly (readonly [string, ...Role[]])[] = [
   ["mesh.tasks.state.*", "coordinator", "migrator", "viewer", "client"],
   ["mesh.tasks.state.>", "coordinator", "migrator", "viewer"],
   ["mesh.nodes.state.>", ...SERVICES, "viewer"],
-  ["$SRV.>", ...SERVICES],
+  ["$SRV.>", ...SERVICES, "authenticator"],
+  ["mesh.identity.>", "authenticator"],
+  ["$SYS.REQ.USER.AUTH", "authenticator"],
   ["_INBOX.>", "viewer"],
 ];
 
@@ -57,7 +59,9 @@ function deedOf(subject: string): Deed {
   if (own !== undefined) return { what, subject, may: ["admin", own] };
   // The server tells them of connections, whichever account is concerned.
   if (/^\$SYS\.ACCOUNT\.\w+\.(CONNECT|DISCONNECT)$/.test(subject)) {
-    return { what, subject, may: ["admin", "registry", "coordinator", "health-monitor"] };
+    const told: Role[] = ["admin", "registry", "coordinator", "health-monitor"];
+    const ofNodes = subject === "$SYS.ACCOUNT.NODES.CONNECT";
+    return { what, subject, may: ofNodes ? [...told, "authenticator"] : told };
   }
   const hearers = HEARERS.filter(([rule]) => covers(rule, subject)).flatMap(
     ([, ...roles]) => roles,

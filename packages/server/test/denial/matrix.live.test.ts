@@ -4,7 +4,7 @@
  */
 import { ROLE_NAMES } from "@swarm-mesh/protocol";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startMesh, type TestMesh } from "../mesh.ts";
+import { addStranger, startMesh, type TestMesh } from "../mesh.ts";
 import { refusedOf } from "./attempts.ts";
 import { DIRECTIONS, forbidden } from "./mutants.ts";
 import { OTHER, SELF } from "./resources.ts";
@@ -12,7 +12,7 @@ import { OTHER, SELF } from "./resources.ts";
 let mesh: TestMesh;
 
 beforeAll(async () => {
-  mesh = await startMesh([SELF, OTHER]);
+  mesh = await startMesh([SELF, OTHER], addStranger);
 });
 
 afterAll(() => mesh.stop());

@@ -43,7 +43,7 @@ test.each(SAMPLE)("$role, to $direction: $what", async ({ user, direction, caugh
 async function addUsers(dir: string): Promise<void> {
   const accounts = join(dir, "accounts.conf");
   let text = await readFile(accounts, "utf8");
-  for (const account of ["MESH", "NODES", "CLIENTS"]) {
+  for (const account of ["MESH", "NODES", "CLIENTS", "LOBBY"]) {
     const users = await Promise.all(
       SAMPLE.filter(({ role }) => accountOf(role) === account).map((mutant) => userOf(dir, mutant)),
     );

@@ -17,6 +17,10 @@ import {
   deregisterSubject,
   getSubject,
   heldSubject,
+  IDENTITY_TOKEN_SUBJECT,
+  identityAddSubject,
+  identityJoinSubject,
+  identityRevokeSubject,
   kvSubject,
   LIST_SUBJECT,
   leaderEventSubject,
@@ -59,6 +63,8 @@ export const SELF = "n1";
 export const OTHER = "n2";
 
 const SERVICES: readonly Role[] = ["registry", "coordinator", "health-monitor", "migrator"];
+/** Whoever asks, they answer, and make the stores; the authenticator has nothing to do with tasks. */
+const ANSWERING: readonly Role[] = [...SERVICES, "authenticator"];
 const TASK = "t1";
 
 /** May a user of `role` do it, `SELF` if it is a node? */
@@ -70,9 +76,13 @@ export function mayDo({ may, owner }: Deed, role: Role): boolean {
 /** A node's keys, whichever node's: an account is shown all of them, a node is granted its own. */
 const OF_ANY_NODE = /^\$KV\.mesh_(leases\.node\.[^.]+|checkpoints\.[^.]+\.[^.]+)$/;
 
+/** A key's question, whosever: likewise. */
+const OF_ANY_STRANGER = /^mesh\.identity\.join\.[^.]+$/;
+
 /** May anybody in an account other than the control plane's do it, whatever they are granted? */
 export function mayReach({ may, subject }: Deed, account: AccountName): boolean {
   if (account === "NODES" && OF_ANY_NODE.test(subject)) return true;
+  if (account === "LOBBY" && OF_ANY_STRANGER.test(subject)) return true;
   return rolesIn(account).some((role) => may.includes(role));
 }
 
@@ -83,6 +93,7 @@ export function publishing(): readonly Deed[] {
     ...tasks(),
     ...people(),
     ...controlPlane(),
+    ...identities(),
     ...inboxes(),
     ...system(),
     ...keys(),
@@ -204,6 +215,22 @@ function controlPlane(): Deed[] {
   ];
 }
 
+function identities(): Deed[] {
+  const deed = (what: string, subject: string, ...may: Role[]): Deed => ({ what, subject, may });
+  return [
+    // A stranger's name is its key; in the tests it is that of its role.
+    deed("the joining of a key", identityJoinSubject("lobby"), "lobby"),
+    deed("the joining of another key", identityJoinSubject("other")),
+    deed("the adding of a key", identityAddSubject(OTHER)),
+    deed("the revoking of a key", identityRevokeSubject(OTHER)),
+    deed("a token", IDENTITY_TOKEN_SUBJECT),
+    ...[identityJoinSubject("lobby"), IDENTITY_TOKEN_SUBJECT]
+      .concat(identityAddSubject(SELF), identityRevokeSubject(SELF))
+      .map((subject) => deed("a subject longer than any", `${subject}.other`)),
+    deed("a request that the authenticator has not", "mesh.identity.other"),
+  ];
+}
+
 function inboxes(): Deed[] {
   const names = [...ROLE_NAMES.filter((role) => role !== "node"), SELF, OTHER];
   const served: readonly string[] = rolesIn("MESH");
@@ -211,12 +238,16 @@ function inboxes(): Deed[] {
     ...names.map((name) => ({
       what: "an inbox",
       subject: `_INBOX_${name}.x`,
-      may: served.includes(name) ? SERVICES : [],
+      may: served.includes(name) ? ANSWERING : [],
     })),
-    { what: "an inbox", subject: "_INBOX.x", may: SERVICES },
-    { what: "an answer to another account", subject: "_R_.x", may: SERVICES },
+    { what: "an inbox", subject: "_INBOX.x", may: ANSWERING },
+    { what: "an answer to another account", subject: "_R_.x", may: ANSWERING },
+    { what: "an answer to the server", subject: "$SYS._INBOX.x", may: ["authenticator"] },
   ];
 }
+
+/** By these a connection is found and cut. */
+const CUTTING = ["$SYS.REQ.ACCOUNT.NODES.CONNZ", "$SYS.REQ.SERVER.ANY.KICK"];
 
 function system(): Deed[] {
   return [
@@ -224,19 +255,26 @@ function system(): Deed[] {
       ["CONNECT", "DISCONNECT"].map((event) => `$SYS.ACCOUNT.${account}.${event}`),
     ),
     ...ACCOUNT_NAMES.map((account) => `$SYS.REQ.ACCOUNT.${account}.CONNZ`),
+    "$SYS.REQ.ACCOUNT.NODES.SUBSZ",
     "$SYS.REQ.SERVER.PING",
     "$SYS.REQ.SERVER.ANY.KICK",
     "$SYS.REQ.SERVER.ANY.RELOAD",
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SYS.REQ.USER.AUTH",
     "$SYS.REQ.USER.INFO",
-  ].map((subject) => ({ what: "what is the server's", subject, may: [] }));
+  ].map((subject) => ({
+    what: "what is the server's",
+    subject,
+    may: CUTTING.includes(subject) ? ["authenticator"] : [],
+  }));
 }
 
 /** Who writes all keys of a bucket. */
 const WRITERS: Readonly<Record<string, readonly Role[]>> = {
   mesh_nodes: ["registry", "health-monitor"],
   mesh_tasks: ["coordinator"],
+  mesh_identities: ["authenticator"],
+  mesh_tokens: ["authenticator"],
 };
 
 /** Who writes a key alone. A key of this form in any other bucket is its writers'. */
@@ -294,11 +332,18 @@ const READERS: Readonly<Record<string, readonly Role[]>> = {
   KV_mesh_tasks: ["registry", "coordinator", "migrator", "viewer"],
   KV_mesh_checkpoints: ["coordinator", "migrator"],
   KV_mesh_settings: ["coordinator", "viewer"],
+  KV_mesh_identities: ["authenticator", "viewer"],
   MESH_TASKS: ["coordinator"],
   MESH_RETRIES: ["coordinator"],
   MESH_EVENTS: ["viewer"],
   MESH_DEAD: ["viewer"],
   MESH_AUDIT: ["coordinator", "viewer"],
+};
+
+/** Who reads it through the leader alone, key by key. */
+const LEADER_READERS: Readonly<Record<string, readonly Role[]>> = {
+  KV_mesh_nodes: ["authenticator"],
+  KV_mesh_tokens: ["authenticator"],
 };
 
 /** Who takes messages out of a stream, one by one. */
@@ -321,11 +366,11 @@ function administration(stream: string): Deed[] {
     may: readers,
   });
   return [
-    deed("CREATE", SERVICES),
-    deed("INFO", [...SERVICES, "viewer"]),
+    deed("CREATE", ANSWERING),
+    deed("INFO", [...ANSWERING, "viewer"]),
     ...["UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE"].map((verb) => deed(verb, [])),
     ...["LEADER.STEPDOWN", "PEER.REMOVE"].map((verb) => deed(verb, [])),
-    deed("MSG.GET", readers),
+    deed("MSG.GET", [...readers, ...(LEADER_READERS[stream] ?? [])]),
     deed("MSG.DELETE", DELETERS[stream] ?? []),
     direct(stream),
     direct(`${stream}.any.subject`),
@@ -339,6 +384,7 @@ const CONSUMERS: Readonly<Record<string, readonly Role[]>> = {
   KV_mesh_leases: SERVICES,
   KV_mesh_tasks: ["registry", "coordinator", "migrator"],
   KV_mesh_settings: ["coordinator"],
+  KV_mesh_identities: ["authenticator"],
   MESH_TASKS: ["coordinator"],
   MESH_RETRIES: ["coordinator"],
   MESH_EVENTS: ["migrator"],
@@ -390,7 +436,7 @@ function consumers(stream: string): Deed[] {
 
 /** What is done to all of JetStream. */
 function jetStream(): Deed[] {
-  const look: readonly Role[] = [...SERVICES, "viewer"];
+  const look: readonly Role[] = [...ANSWERING, "viewer"];
   const deed = (what: string, may: readonly Role[]): Deed => ({
     what,
     subject: `$JS.API.${what}`,
