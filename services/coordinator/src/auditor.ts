@@ -120,7 +120,8 @@ export class Auditor {
     }
     for (const { taskId, who, capability } of this.#cancels.splice(0, CANCELS_AT_ONCE)) {
       const deed = { action: "task.cancelled", target: taskId, who, reason: "" };
-      await this.#append({ ...deed, details: { capability } }, signal);
+      // Of one that never came to hand the capability is not known.
+      await this.#append({ ...deed, details: capability === "" ? {} : { capability } }, signal);
     }
     if (this.#cancelsLeftOut > 0) {
       const details = { leftOut: this.#cancelsLeftOut };
