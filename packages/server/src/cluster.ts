@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, readFile, rename, writeFile } from "node:fs/promises";
 import { isIPv6 } from "node:net";
 import { join } from "node:path";
+import { type Certificates, readCertificates } from "./certificates.ts";
 import { ServerError } from "./errors.ts";
 import { hasCode } from "./lock.ts";
 
@@ -30,7 +31,7 @@ export interface ClusterMember {
 /** What a server is called: it is part of file names and of what the server logs. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/;
 /** Other files of the directory. */
-const RESERVED = new Set(["nats-server", "users", "nodes", "routes"]);
+const RESERVED = new Set(["accounts", "local", "nats-server", "nodes", "routes", "tls", "users"]);
 /** A host name or an address, without anything that would end the text it stands in. */
 const HOST = /^[A-Za-z0-9_.:-]{1,253}$/;
 const ROUTE_PORT_DEFAULT = 6222;
@@ -38,7 +39,8 @@ const PASSWORD_BYTES = 24;
 
 /**
  * Writes the files of `members` into `dir`, beside nats-server.conf, and returns the path of each
- * one's configuration. A repeat keeps the password, so servers may be added one by one. Throws
+ * one's configuration. A repeat keeps the password, so servers may be added one by one. Where there is
+ * TLS, the servers use it among themselves as well. Throws
  * {@link ServerError} for names that cannot be.
  */
 export async function prepareCluster(
@@ -48,7 +50,8 @@ export async function prepareCluster(
   checkMembers(members);
   const routes = join(dir, "routes.conf");
   const password = (await passwordOf(routes)) ?? randomBytes(PASSWORD_BYTES).toString("base64url");
-  await writeSecret(routes, routesConf(members, password));
+  const tls = await readCertificates(dir);
+  await writeSecret(routes, routesConf(members, password, tls));
   const confs = members.map((member) => join(dir, `${member.name}.conf`));
   for (const [index, member] of members.entries()) {
     await writeFile(confs[index] ?? "", serverConf(member));
@@ -80,7 +83,11 @@ cluster {
 `;
 }
 
-function routesConf(members: readonly ClusterMember[], password: string): string {
+function routesConf(
+  members: readonly ClusterMember[],
+  password: string,
+  tls: Certificates | undefined,
+): string {
   const routes = members.map(({ host, routePort = ROUTE_PORT_DEFAULT }) => {
     const shown = isIPv6(host) ? `[${host}]` : host;
     return `  "nats-route://${ROUTE_USER}:${password}@${shown}:${routePort}"\n`;
@@ -90,6 +97,18 @@ authorization { user: "${ROUTE_USER}", password: "${password}", timeout: 5 }
 # All of them, each server's own among them: it leaves that one out.
 routes: [
 ${routes.join("")}]
+${tls === undefined ? "" : routesTls(tls)}`;
+}
+
+/** Servers show each other the certificate that clients see, which must name each server's host. */
+function routesTls({ ca, cert, key }: Certificates): string {
+  return `tls {
+  cert_file: ${JSON.stringify(cert)}
+  key_file: ${JSON.stringify(key)}
+  ca_file: ${JSON.stringify(ca)}
+  verify: true
+  timeout: 5
+}
 `;
 }
 

@@ -43,7 +43,7 @@ describe("the servers of a cluster", () => {
 
   test("are told apart from other files, and from each other", async ({ dir }) => {
     const refused = (name: string, host = "h") => prepareCluster(dir, [{ name, host }]);
-    for (const name of ["users", "nats-server", "../x", "", "a b"]) {
+    for (const name of ["users", "tls", "local", "nats-server", "../x", "", "a b"]) {
       await expect(refused(name), name).rejects.toThrow("is no name for a server");
     }
     for (const host of ["", 'a"b', "a b", "a@b"]) {
