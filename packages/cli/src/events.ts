@@ -69,7 +69,7 @@ export async function showEvents(call: Call<EventsFlags>): Promise<void> {
     const show = (event: StoredEvent): void =>
       io.out(session.format === "table" ? `${eventLine(event, session.paint)}\n` : line(event));
     for (const event of before.events) show(event);
-    await followFrom(session, state.last_seq + 1, io.interrupted(), (event) => {
+    await followEvents(session, state.last_seq + 1, io.interrupted(), (event) => {
       if (wanted(event)) show(event);
     });
   });
@@ -125,6 +125,16 @@ async function readBefore(manager: JetStreamManager, { wanted, from, limit, last
   return { events: events.reverse(), complete, limit };
 }
 
+/** The last so many events, oldest first. */
+export async function lastEvents(
+  manager: JetStreamManager,
+  limit: number,
+): Promise<readonly StoredEvent[]> {
+  const { state } = await manager.streams.info(MESH_EVENTS.name);
+  const all = { wanted: () => true, from: undefined, limit, last: state.last_seq };
+  return (await readBefore(manager, all)).events;
+}
+
 function printList(
   call: Call<EventsFlags>,
   session: Session,
@@ -152,7 +162,7 @@ function printList(
  * is kept here: whatever becomes of a consumer, the next one begins where it ended. It is made anew
  * when the link returns, because it may be gone with the server, and would be missed only 30 s later.
  */
-async function followFrom(
+export async function followEvents(
   session: Session,
   place: number,
   signal: AbortSignal,

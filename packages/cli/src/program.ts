@@ -14,6 +14,7 @@ import { addNodeCommands } from "./commands/node.ts";
 import { addServiceCommand } from "./commands/service.ts";
 import { addStatusCommands } from "./commands/status.ts";
 import { addTaskCommands } from "./commands/task.ts";
+import { addTopCommand } from "./commands/top.ts";
 import { addWhyCommand } from "./commands/why.ts";
 import type { Io } from "./io.ts";
 import { version } from "./version.ts";
@@ -31,6 +32,7 @@ Exit status:
 Examples:
   $ swarmctl dev                                     a whole mesh on this machine
   $ swarmctl task submit echo '"hi"' --wait          run a task and print its result
+  $ swarmctl top                                     the mesh, live
   $ swarmctl node list --watch                       who is there
   $ swarmctl task list --status running -o json
   $ swarmctl why demo                                why a task waits, runs or failed
@@ -70,6 +72,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addNodeCommands(program, declare);
   addCapabilityCommands(program, declare);
   addStatusCommands(program, declare);
+  addTopCommand(program, declare);
   addDashboardCommand(program, declare);
   addWhyCommand(program, declare);
   addDeadCommands(program, declare);

@@ -160,13 +160,14 @@ const LOOKED_AT_MAX = 32;
 
 /**
  * When the first task that waits in the lane was stored, ms since the epoch; `undefined`: none, or
- * this key may not read the queue. `isRunning` says of a task's id whether it runs.
+ * this key may not read the queue. `isRunning` says of a task's id whether it runs; without it all that
+ * was handed out does.
  */
 export async function oldestWaiting(
   manager: JetStreamManager,
   capability: string,
   lane: LaneQueue,
-  isRunning: (id: string) => boolean,
+  isRunning?: (id: string) => boolean,
 ): Promise<number | undefined> {
   if (lane.waiting === 0) return undefined;
   const times = await Promise.all(
@@ -182,17 +183,17 @@ async function firstOn(
   manager: JetStreamManager,
   subject: string,
   deliveredSeq: number,
-  isRunning: (id: string) => boolean,
+  isRunning: ((id: string) => boolean) | undefined,
 ): Promise<number | undefined> {
   const stream = tokenOf(subject, 2) === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
   let from = 1;
-  for (let looked = 0; looked < LOOKED_AT_MAX; looked++) {
+  for (let looked = 0; looked < LOOKED_AT_MAX && isRunning !== undefined; looked++) {
     const message = await nextMessage(manager, { stream, subject, from });
     if (message === undefined) return undefined;
     if (message.seq > deliveredSeq || !isRunning(taskOf(message))) return message.time.getTime();
     from = message.seq + 1;
   }
-  // Many run: what was never handed out waits for certain.
+  // Many run, or nobody knows which: what was never handed out waits for certain.
   const behind = { stream, subject, from: deliveredSeq + 1 };
   return (await nextMessage(manager, behind))?.time.getTime();
 }

@@ -44,7 +44,7 @@ export async function readSettings(session: Session): Promise<Settings> {
 }
 
 /** Sorts a bucket's entries; what is not in force, or cannot be read, is left out. */
-function settingsOf(entries: Iterable<readonly [string, unknown]>): Settings {
+export function settingsOf(entries: Iterable<readonly [string, unknown]>): Settings {
   const paused = new Map<string, CapabilitySetting>();
   const cordoned = new Map<string, NodeSetting>();
   for (const [key, value] of entries) {

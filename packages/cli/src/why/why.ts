@@ -43,6 +43,15 @@ export async function explain(call: Call): Promise<void> {
   });
 }
 
+/** The answer to one question, in lines: the sentence, then the evidence. */
+export async function answerLines(
+  session: Session,
+  asked: Pick<About, "kind" | "id">,
+): Promise<readonly string[]> {
+  const { answer } = await answerTo(session, asked);
+  return [answer.sentence, "", ...answer.evidence.map((each) => `- ${each}`)];
+}
+
 type Asked = Pick<About, "id"> & { readonly kind: Kind | undefined };
 
 /** `task t1`, or a name alone. */
