@@ -209,9 +209,12 @@ async function problemsOf(page: Page): Promise<readonly string[]> {
 
 /** Each node's state as the page shows it. */
 async function statesOn(page: Page): Promise<Record<string, string>> {
-  const rows = await page
-    .locator("tr[data-node]")
-    .evaluateAll((all) => all.map(({ dataset }) => [dataset["node"], dataset["state"]]));
+  const rows = await page.locator("tr[data-node]").evaluateAll((all: readonly object[]) =>
+    all.map((one) => {
+      const { dataset } = one as { readonly dataset: Readonly<Record<string, string>> };
+      return [dataset["node"], dataset["state"]];
+    }),
+  );
   return Object.fromEntries(rows);
 }
 

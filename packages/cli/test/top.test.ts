@@ -1,10 +1,40 @@
 /** `top` without a terminal: keys in, lines out; and what follows from two looks. */
+import { LeaderLease, NodeLease, NodeRecord, TaskRecord } from "@swarm-mesh/protocol";
+import { isoTime } from "@swarm-mesh/runtime";
 import { describe, expect, test } from "vitest";
 import type { Queue } from "../src/queues.ts";
 import { bodyLines, headLines, viewLines, windowOf } from "../src/top/draw.ts";
 import { capabilityRows, type Look, nodeRows, type Picture, ratesOf } from "../src/top/picture.ts";
 import { type Key, press, START, type Ui } from "../src/top/ui.ts";
-import { ago, LEASE, NOW, node, record } from "./why-facts.ts";
+
+const NOW = 1_795_262_580_000;
+const ago = (seconds: number): string => isoTime(NOW - seconds * 1_000);
+const LEASE = LeaderLease.parse({ instance: "coordinator-1", pid: 7, host: "box", epoch: 3 });
+const NODE_LEASE = NodeLease.parse({ incarnation: 5, running: 0, slots: 2, rttMs: 1, lagMs: 0 });
+
+function node(id: string, state: NodeRecord["state"], reason: string): NodeRecord {
+  const capabilities = ["upper"];
+  return NodeRecord.parse({
+    ...{ id, incarnation: 5, state, reason, host: "box", port: 0, role: "worker", labels: {} },
+    ...{ slots: 2, capabilities, agents: [{ name: "main", capabilities, slots: 2 }] },
+    ...{ cpu: 1, memoryBytes: 0, version: "", joinedAt: ago(300), updatedAt: ago(60) },
+  });
+}
+
+const FAILED_TASK = TaskRecord.parse({
+  ...{
+    id: "t1",
+    capability: "upper",
+    lane: "normal",
+    status: "failed",
+    attempt: 1,
+    maxAttempts: 1,
+  },
+  ...{ node: "n1", agent: "main", incarnation: 5, epoch: 3, submittedAt: ago(40) },
+  ...{ startedAt: ago(30), finishedAt: ago(20), progress: null, result: null, migrations: [] },
+  error: { code: "disk_full", message: "disk full", retryable: false },
+  ...{ tries: [], dueAt: null, trace: null },
+});
 
 const NO_SETTINGS = { paused: new Map(), cordoned: new Map() };
 const BY = { reason: "new model", by: "ada", at: ago(60) };
@@ -34,7 +64,7 @@ const BEFORE = look({
   ...{ atMs: 0, queues: new Map([["upper", queue("upper", 3, 1, 10)]]) },
   ...{ submitted: 80, finished: 50, died: 4 },
 });
-const NODES = [node("n1").record, node("n2", { state: "FAILED", reason: "gone" }).record];
+const NODES = [node("n1", "ACTIVE", "ready"), node("n2", "FAILED", "gone")];
 
 function picture(parts: Partial<Picture> = {}): Picture {
   const looks = { before: BEFORE, now: look() };
@@ -42,17 +72,11 @@ function picture(parts: Partial<Picture> = {}): Picture {
     nowMs: NOW,
     fresh: { url: "127.0.0.1:4222", linked: true, lostForMs: 0, ageMs: 400 },
     leader: LEASE,
-    nodes: nodeRows(NODES, (id) => node(id).lease, NO_SETTINGS),
+    nodes: nodeRows(NODES, () => NODE_LEASE, NO_SETTINGS),
     capabilities: capabilityRows(NODES, NO_SETTINGS, looks, new Map([["upper", NOW - 9_000]])),
     rates: ratesOf(BEFORE, look()),
     ...{ delayed: 3, dead: 2, paused: [], events: [], notes: [] },
-    tasks: [
-      record({
-        status: "failed",
-        error: { code: "disk_full", message: "disk full", retryable: false },
-      }),
-    ],
-    ...parts,
+    tasks: [FAILED_TASK],
   };
 }
 
