@@ -77,6 +77,7 @@ function picture(parts: Partial<Picture> = {}): Picture {
     rates: ratesOf(BEFORE, look()),
     ...{ delayed: 3, dead: 2, paused: [], events: [], notes: [] },
     tasks: [FAILED_TASK],
+    ...parts,
   };
 }
 
