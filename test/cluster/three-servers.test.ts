@@ -21,6 +21,9 @@ const NORMAL_WITHIN_MS = 20_000;
 
 test("no server is missed, and without a majority the mesh is read-only", async ({ run }) => {
   await neverReadsStale(run);
+  const doctor = await run.mesh.swarmctl("doctor", "-o", "json");
+  expect(doctor, doctor.stdout).toMatchObject({ status: 0, stderr: "" });
+  expect(JSON.parse(doctor.stdout)).toMatchObject({ worst: "ok" });
 
   // One of three: nobody notices but by waiting.
   const leader = await run.leaderOf("MESH_TASKS");

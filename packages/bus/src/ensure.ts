@@ -43,16 +43,21 @@ export async function ensureStores(
 ): Promise<number> {
   requireServer(nc);
   const copies = replicas ?? (isClustered(nc) ? CLUSTER_REPLICAS : 1);
-  const wanted = [
-    ...STREAMS.map((spec) => streamConfig(spec, copies)),
-    ...BUCKETS.map((spec) => bucketConfig(spec, copies)),
-  ];
+  const wanted = wantedStores(copies);
   let inForce = copies;
   for (const each of wanted) {
     const found = await ensureStream(manager, each, replicas === undefined);
     if (each.name === bucketStream(LEASES_BUCKET)) inForce = found;
   }
   return inForce;
+}
+
+/** Every stream as the mesh needs it, those beneath buckets among them. */
+export function wantedStores(replicas: number): readonly WantedStore[] {
+  return [
+    ...STREAMS.map((spec) => streamConfig(spec, replicas)),
+    ...BUCKETS.map((spec) => bucketConfig(spec, replicas)),
+  ];
 }
 
 function isClustered(nc: NatsConnection): boolean {
@@ -112,12 +117,13 @@ export function atLeast(version: string, least: string): boolean {
   return true;
 }
 
-type Wanted = Partial<StreamConfig> & { readonly name: string };
+/** A stream's configuration, as far as it is ours to say. */
+export type WantedStore = Partial<StreamConfig> & { readonly name: string };
 
 /** How many copies of it there are. `anyCopies`: their number is not ours to say. */
 async function ensureStream(
   manager: JetStreamManager,
-  wanted: Wanted,
+  wanted: WantedStore,
   anyCopies: boolean,
 ): Promise<number> {
   const found = await currentConfig(manager, wanted.name);
@@ -166,7 +172,7 @@ function stable(value: unknown): string {
   return JSON.stringify(Object.fromEntries(Object.entries(value).sort()));
 }
 
-function streamConfig(spec: StreamSpec, replicas: number): Wanted {
+function streamConfig(spec: StreamSpec, replicas: number): WantedStore {
   return {
     name: spec.name,
     description: spec.description,
@@ -187,7 +193,7 @@ function streamConfig(spec: StreamSpec, replicas: number): Wanted {
   };
 }
 
-function bucketConfig(spec: BucketSpec, replicas: number): Wanted {
+function bucketConfig(spec: BucketSpec, replicas: number): WantedStore {
   return {
     name: bucketStream(spec),
     description: spec.description,

@@ -23,6 +23,8 @@ export {
   isPassing,
   SERVER_VERSION_MIN,
   StoreMismatchError,
+  type WantedStore,
+  wantedStores,
 } from "./ensure.ts";
 export { type HeaderEntry, headerBlock } from "./header-block.ts";
 export { Lease, type LeaseOptions, type RenewResult } from "./lease.ts";

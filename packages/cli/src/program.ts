@@ -8,6 +8,7 @@ import { addCompletionCommand } from "./commands/completion.ts";
 import { addDashboardCommand } from "./commands/dashboard.ts";
 import { addDeadCommands } from "./commands/dead.ts";
 import { addDevCommand } from "./commands/dev.ts";
+import { addDoctorCommand } from "./commands/doctor.ts";
 import { addEventsCommand } from "./commands/events.ts";
 import { addKeysCommands } from "./commands/keys.ts";
 import { addNodeCommands } from "./commands/node.ts";
@@ -75,6 +76,7 @@ export function buildProgram(io: Io, onEnd: (status: number) => void): Command {
   addTopCommand(program, declare);
   addDashboardCommand(program, declare);
   addWhyCommand(program, declare);
+  addDoctorCommand(program, declare);
   addDeadCommands(program, declare);
   addEventsCommand(program, declare);
   addAuditCommands(program, declare);

@@ -23,6 +23,7 @@ import {
   REGISTRY_FIND_SUBJECT,
   REGISTRY_LIST_SUBJECT,
   registerSubject,
+  SERVERS_SUBJECT,
   SUBMIT_ALL,
   syncSubject,
   taskStateSubject,
@@ -43,6 +44,8 @@ export interface Export {
   readonly tellsWho?: true;
   /** Of a service: may one request be answered by several? The server then remembers it for longer. */
   readonly manyAnswers?: true;
+  /** By which name the others reach it; left out: by its own. */
+  readonly as?: string;
   /** The reason, said once for it and for those that follow without one. */
   readonly why?: string;
 }
@@ -89,6 +92,16 @@ export const ACCOUNTS: Readonly<Record<AccountName, AccountSpec>> = {
         why: "Nodes that are connected, and the end of one connection: for the authenticator.",
       },
       { kind: "service", subject: kickSubject("*"), to: ["MESH"] },
+      {
+        kind: "service",
+        subject: "$SYS.REQ.SERVER.PING.VARZ",
+        as: SERVERS_SUBJECT,
+        manyAnswers: true,
+        to: ["MESH"],
+        why:
+          "What each server says of itself: version, sync interval, quorum, limits, clock; it holds no " +
+          "secret. For `swarmctl doctor`: of all roles only the admin may ask.",
+      },
     ],
   },
   MESH: {

@@ -216,6 +216,7 @@ export {
   RETRY_ALL,
   registerSubject,
   retrySubject,
+  SERVERS_SUBJECT,
   SUBMIT_ALL,
   submitSubject,
   syncSubject,

@@ -104,6 +104,9 @@ export const auditSubject = (action: string): string => `mesh.audit.${action}`;
 // mesh.audit.>
 export const AUDIT_ALL = "mesh.audit.>";
 
+// mesh.servers.varz                              what every server says of itself: SYS' own request, imported
+export const SERVERS_SUBJECT = "mesh.servers.varz";
+
 // $SYS.ACCOUNT.<account>.DISCONNECT              imported from SYS; nobody of the mesh may publish it
 export const disconnectEventSubject = (account: string): string =>
   `$SYS.ACCOUNT.${account}.DISCONNECT`;

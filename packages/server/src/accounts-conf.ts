@@ -80,9 +80,10 @@ function account(name: AccountName): string {
         ]),
     ...section(
       "imports",
-      imports.map(({ kind, from, subject, tellsWho }) => [
-        `{ ${kind}: { account: ${from}, subject: "${subject}" }${tellsWho ? ", share: true" : ""} }`,
-      ]),
+      imports.map(({ kind, from, subject, tellsWho, as }) => {
+        const more = [tellsWho ? ", share: true" : "", as === undefined ? "" : `, to: "${as}"`];
+        return [`{ ${kind}: { account: ${from}, subject: "${subject}" }${more.join("")} }`];
+      }),
     ),
     ...section("exports", exports.map(exported)),
     ...users(name),

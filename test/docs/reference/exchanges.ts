@@ -37,6 +37,7 @@ import {
   REGISTRY_LIST_SUBJECT,
   registerSubject,
   retrySubject,
+  SERVERS_SUBJECT,
   SUBMIT_HEADERS,
   submitSubject,
   syncSubject,
@@ -207,6 +208,9 @@ const CONTROL_PLANE: readonly Exchange[] = [
     "Is this replica there, and does it lead?",
     { answer: "Alive" },
   ),
+  row("servers", SERVERS_SUBJECT, "mesh → mesh", "What each nats-server says of itself", {
+    answer: "bytes",
+  }),
   row(
     "nodeEvent",
     nodeEventSubject(node, "{kind}" as NodeEventKind),

@@ -39,7 +39,10 @@ export function nextSteps(options: {
   }
   const server = servers.at(-1);
   if (server !== undefined && servers.length > 1) {
-    lines.push([`kill -9 ${server.pid}`, `kill a server, ${server.name}: nobody notices`]);
+    lines.push(
+      [`${swarmctl} doctor`, "what the servers can bear to lose"],
+      [`kill -9 ${server.pid}`, `kill a server, ${server.name}: nobody notices`],
+    );
   }
   const width = Math.max(...lines.map(([command]) => command.length));
   return [

@@ -41,6 +41,7 @@ import {
   registerSubject,
   retrySubject,
   rolesIn,
+  SERVERS_SUBJECT,
   STREAM_NAMES,
   submitSubject,
   syncSubject,
@@ -262,6 +263,7 @@ function system(): Deed[] {
     "$SYS.REQ.CLAIMS.UPDATE",
     "$SYS.REQ.USER.AUTH",
     "$SYS.REQ.USER.INFO",
+    SERVERS_SUBJECT,
   ].map((subject) => ({
     what: "what is the server's",
     subject,
