@@ -1,7 +1,7 @@
 /** What deploy/ says must be what the mesh is: images, compose file, units, and the page that explains them. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PREFERRED_VERSION, USERS } from "@swarm-mesh/server";
+import { PREFERRED_VERSION, serverConf, USERS } from "@swarm-mesh/server";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { variableOf } from "../packages/process/src/config.ts";
@@ -138,6 +138,34 @@ describe("compose.yaml", () => {
   });
 });
 
+describe("three servers", () => {
+  const SERVERS = ["nats-1", "nats-2", "nats-3"];
+  const overlay = parse(text("deploy/compose.cluster.yaml"), { merge: true }) as Compose;
+  const alone = parse(text("deploy/compose.yaml"), { merge: true }) as Compose;
+
+  test.each(SERVERS)("%s.conf is what `keys init --servers` writes", (name) => {
+    expect(text(`deploy/cluster/${name}.conf`)).toBe(serverConf({ name, host: name }));
+  });
+
+  test("compose runs each by its own configuration, and everybody knows all of them", () => {
+    const { nats, "nats-2": second, "nats-3": third } = overlay.services;
+    [nats, second, third].forEach((service, index) => {
+      expect(service).toMatchObject({
+        read_only: true,
+        cap_drop: ["ALL"],
+        security_opt: ["no-new-privileges:true"],
+        image: alone.services["nats"]?.image,
+        command: ["-c", `/mesh/${SERVERS[index]}.conf`, "-m", "8222"],
+      });
+    });
+    const urls = SERVERS.map((name) => `nats://${name}:4222`).join(",");
+    for (const name of Object.keys(alone.services)) {
+      if (name === "nats") continue;
+      expect(overlay.services[name]?.environment, name).toEqual({ NATS_URL: urls });
+    }
+  });
+});
+
 describe("units", () => {
   const units = readdirSync(join(root, "deploy/systemd")).filter((name) =>
     name.endsWith(".service"),
@@ -181,7 +209,10 @@ test("docs/operations.md names only files that exist in deploy/", () => {
   const page = text("docs/operations.md");
   const named = [...page.matchAll(/\bdeploy\/[\w./@-]*\w/g)].map(([path]) => path);
   expect(named.length).toBeGreaterThan(0);
-  const there = ["deploy", ...readdirSync(join(root, "deploy")).map((name) => `deploy/${name}`)];
+  const there = [
+    "deploy",
+    ...readdirSync(join(root, "deploy"), { recursive: true }).map((name) => `deploy/${name}`),
+  ];
   expect(named.filter((path) => !there.includes(path))).toEqual([]);
 });
 

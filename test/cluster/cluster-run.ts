@@ -134,7 +134,12 @@ export class ClusterRun {
     const checker = new Checker();
     const file = join(this.#dir, "history.jsonl");
     for await (const { line, number } of readHistory(file)) checker.hear(line, number, file);
-    return checker.judge().violations.map((one) => `${one.rule}: ${one.problem}`);
+    const { violations } = checker.judge();
+    const lines = readFileSync(file, "utf8").split("\n");
+    return violations.map(({ rule, task, problem }) => {
+      const about = lines.filter((line) => line.includes(`"task":"${task}"`));
+      return [`${rule}: ${task} ${problem}`, ...about].join("\n  ");
+    });
   }
 }
 

@@ -1,7 +1,15 @@
 /** `swarmctl keys init`, and `add` for the server's configuration. */
+import { isIPv6 } from "node:net";
 import { resolve } from "node:path";
 import { isoTime } from "@swarm-mesh/runtime";
-import { addNodeKey, type Certificates, prepareServerDir, seedPath } from "@swarm-mesh/server";
+import {
+  addNodeKey,
+  type Certificates,
+  type ClusterMember,
+  prepareCluster,
+  prepareServerDir,
+  seedPath,
+} from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
 import { usageError } from "./exit.ts";
 import { nodeIdArg } from "./flags.ts";
@@ -15,6 +23,7 @@ export interface KeysInitFlags {
   readonly url?: string;
   readonly tls?: boolean;
   readonly host?: readonly string[];
+  readonly servers?: string;
 }
 
 export interface KeysAddFlags extends EnrolFlags {
@@ -27,31 +36,63 @@ export async function initKeys(call: Call<KeysInitFlags>): Promise<void> {
   const format = outputOf(call.globals);
   const dir = resolve(call.io.cwd, call.flags.dir);
   const nodes = call.flags.nodes.split(",").flatMap((id) => (id === "" ? [] : [nodeIdArg(id)]));
+  const members = serversOf(call.flags.servers);
   const { conf, url, publicKeys, tls, replaced } = await prepareServerDir(dir, {
     nodes,
-    url: call.flags.url ?? call.globals.server,
-    tls: tlsOf(call.flags),
+    url: call.flags.url ?? call.globals.server ?? urlOf(members, call.flags.tls === true),
+    tls: tlsOf(call.flags, members),
   });
+  const confs = members.length === 0 ? [] : await prepareCluster(dir, members);
   if (replaced !== undefined) {
     call.io.err(
       `nats-server.conf was renewed; what it was is in ${replaced}, and your own settings go into local.conf\n`,
     );
   }
-  print(call.io, format, { dir, conf, url, publicKeys, tls: tls ?? null }, () =>
+  print(call.io, format, { dir, conf, confs, url, publicKeys, tls: tls ?? null }, () =>
     [
       pairs(Object.entries(publicKeys)),
       `\nseeds:         ${dir}/keys, for their owners alone\n`,
-      `configuration: ${conf}\n`,
+      `configuration: ${[conf, ...confs].join(", ")}\n`,
+      confs.length === 0
+        ? ""
+        : "each server:   nats-server -c <its own>.conf, with every file beside it but keys/\n",
       `contexts:      XDG_CONFIG_HOME=${dir} nats --context admin …\n`,
       tls === undefined ? "" : tlsLines(tls, url),
     ].join(""),
   );
 }
 
-function tlsOf({ tls, host }: KeysInitFlags): { readonly hosts: readonly string[] } | undefined {
-  if (tls === true) return { hosts: (host ?? []).flatMap((hosts) => hosts.split(",")) };
+function tlsOf(
+  { tls, host }: KeysInitFlags,
+  members: readonly ClusterMember[],
+): { readonly hosts: readonly string[] } | undefined {
+  if (tls === true) {
+    const named = (host ?? []).flatMap((hosts) => hosts.split(","));
+    return { hosts: [...new Set([...named, ...members.map((member) => member.host)])] };
+  }
   if (host === undefined) return undefined;
   throw usageError("--host names what a certificate is for: --tls makes it");
+}
+
+/** `nats-1=10.0.0.1,nats-2`: a server that has no host is found by its name. */
+function serversOf(text: string | undefined): readonly ClusterMember[] {
+  const members = (text ?? "").split(",").flatMap((one) => {
+    const [name = "", host = name] = one.trim().split("=", 2);
+    return name === "" ? [] : [{ name, host }];
+  });
+  if (members.length === 0 || members.length % 2 === 1) return members;
+  const fewer = members.length - 1;
+  throw usageError(
+    `--servers: ${members.length} can lose no more of them than ${fewer} can: name an odd number`,
+  );
+}
+
+function urlOf(members: readonly ClusterMember[], encrypted: boolean): string | undefined {
+  if (members.length === 0) return undefined;
+  const scheme = encrypted ? "tls" : "nats";
+  return members
+    .map(({ host }) => `${scheme}://${isIPv6(host) ? `[${host}]` : host}:4222`)
+    .join(",");
 }
 
 function tlsLines({ hosts, until, ca }: Certificates, url: string): string {

@@ -13,6 +13,7 @@ Examples:
   $ swarmctl keys init --nodes n1,n2,n3
   $ (cd .mesh && nats-server -c nats-server.conf)
   $ swarmctl keys init --tls --host nats.example.org --host 10.0.0.4
+  $ swarmctl keys init --servers nats-1=10.0.0.1,nats-2=10.0.0.2,nats-3=10.0.0.3 --tls
 `;
 const ADD_EXAMPLES = `
 The running mesh lets the node in at once, and no server is touched. Without --public-key a key is
@@ -67,6 +68,10 @@ export function addKeysCommands(program: Command, declare: Declare): void {
     .option("--dir <dir>", "where to", ".mesh")
     .option("--nodes <ids>", "ids of nodes, separated by commas", "")
     .option("--url <url>", "address that the contexts name")
+    .option(
+      "--servers <name=host,…>",
+      "also the configuration of a cluster of these servers; =host may be left out",
+    )
     .option("--tls", "encrypt: make an authority and the server's certificate, or renew it")
     .option(
       "--host <host>",

@@ -5,6 +5,8 @@ import type { Facts, Finding, Level, StoreFacts } from "./facts.ts";
 
 /** Group and others. */
 const NOT_OWNER = 0o077;
+/** Others alone. */
+const NOT_GROUP = 0o007;
 /** Names that are told; the rest are counted. */
 const SHOWN_MAX = 10;
 
@@ -175,7 +177,10 @@ function waitingFindings(
 export function keyFindings({ secrets }: Facts): readonly Finding[] {
   const say = about("keys");
   if (secrets.length === 0) return [];
-  const open = secrets.filter(({ mode }) => (mode & NOT_OWNER) !== 0);
+  const open = secrets.filter(({ path, mode }) => {
+    // The server's user reads the routes by its group, on a machine that has one.
+    return (mode & (path.endsWith(".nk") ? NOT_OWNER : NOT_GROUP)) !== 0;
+  });
   if (open.length === 0)
     return [say("ok", `${secrets.length} secret files here, for their owner alone`)];
   return open.map(({ path, mode }) =>
