@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { diagnose } from "../src/doctor/doctor.ts";
 import type { Facts, ServerFacts, StoreFacts } from "../src/doctor/facts.ts";
+import { SERVICES } from "../src/services.ts";
 
 const GIB = 1024 ** 3;
 
@@ -33,7 +34,7 @@ const WELL: Facts = {
     maxPayloadBytes: 2 * 1024 * 1024,
   },
   stores: [store("MESH_TASKS"), store("KV_mesh_tasks")],
-  services: { registry: 2, coordinator: 2, "health-monitor": 2, migrator: 2 },
+  services: Object.fromEntries(SERVICES.map((name) => [name, 2])),
   nodes: [],
   leases: {
     nodes: new Map(),
