@@ -7,6 +7,7 @@ export {
   AuditVerifier,
   sealEntry,
 } from "./audit-chain.ts";
+export { AuditQueue } from "./audit-queue.ts";
 export { AuditError, AuditTrail, askerOf } from "./audit-trail.ts";
 export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
 export {

@@ -2,7 +2,7 @@ import { MESH_AUDIT } from "@swarm-mesh/protocol";
 import { systemRandom } from "@swarm-mesh/runtime";
 import { type Deps, test } from "@swarm-mesh/testkit";
 import { expect } from "vitest";
-import { AuditTrail, AuditVerifier, Requester } from "../src/mod.ts";
+import { AuditQueue, AuditTrail, AuditVerifier, Requester } from "../src/mod.ts";
 
 const never = new AbortController().signal;
 const deed = (target: string) => ({
@@ -71,4 +71,17 @@ test("a write whose answer is lost is there once", async ({ deps }) => {
     expect(await trail.append(deed(`n${n}`), never)).toMatchObject({ seq: n + 1, target: `n${n}` });
   }
   expect(await verdictOf(deps)).toMatchObject({ entries: 6, problemCount: 0 });
+});
+
+test("what is told is written in its order, by whoever runs", async ({ deps, run }) => {
+  const queue = new AuditQueue(writer(deps, "a"), deps.log);
+  for (const target of ["n1", "n2", "n3"]) queue.tell(deed(target));
+  // One that no store takes holds up none of the others.
+  queue.tell({ ...deed("n4"), details: { much: "x".repeat(70_000) } });
+  queue.tell(deed("n5"));
+  run((signal) => queue.run(signal));
+  const entries = async () => (await deps.manager.streams.info(MESH_AUDIT.name)).state.messages;
+  while ((await entries()) < 4) await deps.clock.sleep(10);
+  expect(await verdictOf(deps)).toMatchObject({ entries: 4, problemCount: 0 });
+  expect(await writer(deps, "b").newest("node.drain")).toMatchObject({ target: "n5", by: "a" });
 });
