@@ -1,5 +1,6 @@
 /** The audit trail of a whole mesh: a leader that is killed takes no submit along, and who did what. */
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { SigningKey } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import type { AuditEntry } from "@swarm-mesh/protocol";
@@ -51,6 +52,23 @@ test("a leader that is killed right after the work takes no submit along", async
   });
   const verified = await mesh.swarmctl("audit", "verify");
   expect(verified).toMatchObject({ status: 0, stdout: expect.stringContaining(": whole") });
+});
+
+test("who lets a node in, and shuts it out, is in it", async () => {
+  const seed = join(mesh.dir, "n9.nk");
+  for (const args of [
+    ["add", "n9", "--out", seed],
+    ["revoke", "n9", "--reason", "stolen"],
+  ]) {
+    expect(await mesh.swarmctl("keys", ...args)).toMatchObject({ status: 0, stderr: "" });
+  }
+  const publicKey = new SigningKey(await readFile(seed)).publicKey;
+  const keys = async () => (await entriesOf()).filter(({ action }) => action.startsWith("key."));
+  await until(async () => (await keys()).length === 2);
+  expect(await keys()).toMatchObject([
+    { action: "key.enrolled", target: "n9", details: { publicKey, how: "key" } },
+    { action: "key.revoked", target: "n9", details: { publicKey }, reason: "stolen" },
+  ]);
 });
 
 test("nobody takes an entry out of it, and who may not write to it does not", async () => {

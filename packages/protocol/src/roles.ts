@@ -264,6 +264,12 @@ const SPECS = {
         "Is a token good; has an id a node already?",
         forEach([TOKENS_BUCKET, NODES_BUCKET], readFromLeader),
       ),
+      group(
+        "The audit trail: its own entries, and what the last of all was.",
+        plain(auditSubject("key.*")),
+        readFromLeader(MESH_AUDIT),
+        readFromReplica(MESH_AUDIT),
+      ),
       answers(),
     ],
   },

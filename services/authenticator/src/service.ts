@@ -9,7 +9,7 @@
  */
 import { dirname, resolve } from "node:path";
 import type { KeyPair } from "@nats-io/nkeys";
-import { listen, RefusedError, serve } from "@swarm-mesh/bus";
+import { AuditQueue, AuditTrail, listen, RefusedError, serve } from "@swarm-mesh/bus";
 import {
   ConfigError,
   readSeed,
@@ -19,6 +19,7 @@ import {
 import {
   AddRequest,
   AUTH_CALLOUT_SUBJECT,
+  type AuditDeed,
   accountOf,
   connectEventSubject,
   decode,
@@ -95,6 +96,7 @@ class Authenticator {
   readonly #mesh: string;
   readonly #identities: Identities;
   readonly #connections: Connections;
+  readonly #audit: AuditQueue;
   readonly #current = latch<void>();
   #judging = 0;
 
@@ -104,6 +106,7 @@ class Authenticator {
     this.#issuer = issuer;
     this.#mesh = meshNameOf(issuer.getPublicKey());
     this.#connections = new Connections(deps.nc, deps.log);
+    this.#audit = new AuditQueue(new AuditTrail({ ...deps, by: deps.instance }), deps.log);
     const told = { mesh: this.#mesh, onChange: (change: IdentityChange) => this.#tell(change) };
     this.#identities = new Identities({ ...deps, ...told }, () => this.#current.resolve());
   }
@@ -111,6 +114,7 @@ class Authenticator {
   async run(signal: AbortSignal): Promise<void> {
     await together(signal, [
       (inner) => this.#identities.run(inner),
+      (inner) => this.#audit.run(inner),
       (inner) => this.#judgeConnections(inner),
       (inner) => this.#watchConnections(inner),
       (inner) => this.#sweep(inner),
@@ -306,17 +310,32 @@ class Authenticator {
     if (change.kind === "token-issued") {
       const { by, node, ttlMs } = change;
       log.info({ by, nodeId: node, ttlMs }, "join token issued");
+      this.#audit.tell(deed("key.token_issued", { target: node, by }, { ttlMs }));
       return;
     }
     const { node: nodeId, publicKey, how, addedBy, revokedBy, reason } = change.identity;
     if (change.kind === "enrolled")
       log.info({ nodeId, publicKey, how, by: addedBy }, "node enrolled");
     else log.info({ nodeId, publicKey, by: revokedBy, reason }, "node revoked");
+    const by = change.kind === "enrolled" ? addedBy : revokedBy;
+    this.#audit.tell(
+      deed(`key.${change.kind}`, { target: nodeId, by, reason }, { publicKey, how }),
+    );
   }
 
   #now(): string {
     return isoTime(this.#deps.clock.now());
   }
+}
+
+/** An entry of the audit trail. Who did it is by their own word: the request says so. */
+function deed(
+  action: string,
+  done: { target: string | undefined; by: string | null; reason?: string | null },
+  details: AuditDeed["details"],
+): AuditDeed {
+  const { target = "", by, reason } = done;
+  return { action, target, who: by === null ? {} : { name: by }, reason: reason ?? "", details };
 }
 
 function parsed<S extends z.ZodType>(schema: S, message: Msg): z.infer<S> {

@@ -205,8 +205,9 @@ function controlPlane(): Deed[] {
     { what: "an event of a leader", subject: leaderEventSubject("coordinator"), may: SERVICES },
     { what: "an entry of tasks", subject: auditSubject("task.submitted"), may: ["coordinator"] },
     { what: "an entry of tasks", subject: auditSubject("task.cancelled"), may: ["coordinator"] },
+    { what: "an entry of a key", subject: auditSubject("key.revoked"), may: ["authenticator"] },
     { what: "an entry of a leader", subject: auditSubject("leader.elected"), may: ["coordinator"] },
-    ...["task.any.more", "leader.any.more"].map((action) => ({
+    ...["task.any.more", "leader.any.more", "key.any.more"].map((action) => ({
       what: "an entry that nobody writes",
       subject: auditSubject(action),
       may: [],
@@ -339,7 +340,7 @@ const READERS: Readonly<Record<string, readonly Role[]>> = {
   MESH_RETRIES: ["coordinator"],
   MESH_EVENTS: ["viewer"],
   MESH_DEAD: ["viewer"],
-  MESH_AUDIT: ["coordinator", "viewer"],
+  MESH_AUDIT: ["authenticator", "coordinator", "viewer"],
 };
 
 /** Who reads it through the leader alone, key by key. */
