@@ -120,6 +120,14 @@ const answers = (): Grant =>
     ...rolesIn("MESH").map((role) => inboxOf(role)),
   );
 
+const audits = (...actions: readonly string[]): Grant =>
+  group(
+    "The audit trail: its own entries, and what the last of all was.",
+    plain(...actions.map(auditSubject)),
+    readFromLeader(MESH_AUDIT),
+    readFromReplica(MESH_AUDIT),
+  );
+
 const SPECS = {
   registry: {
     account: "MESH",
@@ -180,12 +188,7 @@ const SPECS = {
         kvSubject(TASKS_BUCKET.name, ">"),
         kvSubject(LEASES_BUCKET.name, leaderLeaseKey("coordinator")),
       ),
-      group(
-        "The audit trail: its own entries, and what the last of all was.",
-        plain(auditSubject("task.*"), auditSubject("leader.*")),
-        readFromLeader(MESH_AUDIT),
-        readFromReplica(MESH_AUDIT),
-      ),
+      audits("task.*", "leader.*"),
       ENSURE_STORES,
       group(
         "Its consumers of waiting tasks, one a capability and lane. A new leader makes them anew: " +
@@ -264,12 +267,7 @@ const SPECS = {
         "Is a token good; has an id a node already?",
         forEach([TOKENS_BUCKET, NODES_BUCKET], readFromLeader),
       ),
-      group(
-        "The audit trail: its own entries, and what the last of all was.",
-        plain(auditSubject("key.*")),
-        readFromLeader(MESH_AUDIT),
-        readFromReplica(MESH_AUDIT),
-      ),
+      audits("key.*"),
       answers(),
     ],
   },
