@@ -97,7 +97,7 @@ export async function answerCallout(
 /**
  * Who the connection is. Its name is its key, as that of a node of the server's configuration is: so
  * connections are found by it. A node's has no end: it would cut every node of a mesh whose
- * authenticators are away (decision 0019).
+ * authenticators are away (decision 0020).
  */
 function userJwt(
   caller: Caller,

@@ -1,7 +1,7 @@
 /**
  * nkeys by Node's own Ed25519. The library's, in JavaScript, takes 5.5 ms to sign and as long to
  * check; this takes 0.04 ms and 0.11 ms, and a thousand nodes that connect at once are let in fifty
- * times as fast (decision 0019). What a key is, and that it is one, stays the library's word.
+ * times as fast (decision 0020). What a key is, and that it is one, stays the library's word.
  */
 import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { fromPublic, fromSeed, type KeyPair } from "@nats-io/nkeys";
