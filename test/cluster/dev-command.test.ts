@@ -25,7 +25,7 @@ test("dev runs until it is told to stop, and leaves nothing", async ({ dir }) =>
   const io = new FakeIo({ cwd: dir, env: environment() });
   const running = run(["dev", "--port", "0", "--nodes", "1", "--handle", "echo=cat"], io);
   const pids = await pidsOf(dir);
-  expect(pids).toHaveLength(6);
+  expect(pids).toHaveLength(7);
 
   const task = new FakeIo({ cwd: dir });
   expect(await run(["task", "submit", "echo", "hi", "--wait"], task)).toBe(0);
@@ -58,16 +58,9 @@ test("dev ends in order when it is told to while it starts", async ({ dir }) => 
 test("node run joins, runs a program, and ends when it is drained", async ({ dir }) => {
   const io = new FakeIo({ cwd: dir, env: environment() });
   const running = run(["dev", "--port", "0", "--nodes", "0"], io);
-  const [serverPid] = await pidsOf(dir);
-  await run(["keys", "add", "n7"], new FakeIo({ cwd: dir }));
-  process.kill(serverPid ?? 0, "SIGHUP");
-
-  const nkey = join(dir, ".mesh", "keys", "n7.nk");
-  const url = readDevFile(join(dir, ".mesh"))?.url ?? "";
-  const node = new FakeIo({
-    cwd: dir,
-    env: { NATS_URL: url, NATS_NKEY: nkey, MESH_LOG_LEVEL: "silent" },
-  });
+  await pidsOf(dir);
+  expect(await run(["keys", "add", "n7"], new FakeIo({ cwd: dir }))).toBe(0);
+  const node = new FakeIo({ cwd: dir, env: { ...environment(), MESH_LOG_LEVEL: "silent" } });
   const nodeRunning = run(["node", "run", "--id", "n7", "--handle", "count=wc -c"], node);
   const task = new FakeIo({ cwd: dir });
   const status = await run(["task", "submit", "count", "abc", "--wait"], task);
