@@ -12,6 +12,7 @@ import {
   lastTokenOf,
   looseValue,
   MESH_DEAD,
+  retryId,
   WireError,
 } from "@swarm-mesh/protocol";
 import { isoTime, timeOf } from "@swarm-mesh/runtime";
@@ -35,8 +36,6 @@ export interface DeadLetter {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
 }
-
-const TASK_ID_MAX_CHARS = 64;
 
 /** Which letters are meant: chosen ones, or all that match. */
 export interface Selection {
@@ -152,15 +151,6 @@ export function triesOf({ tries }: Pick<DeadLetter, "tries">): readonly FailedTr
 
 // ── Another chance ──────────────────────────────────────────────────────────────────────────────
 
-/**
- * The id of a dead task's next life. It names the task it comes from, and is the same for the same
- * letter, so that a repeat is no new task: a final record keeps the old id from running again.
- */
-export function retryId(letter: Pick<DeadLetter, "task" | "seq">): string {
-  const suffix = `-r${letter.seq}`;
-  return `${letter.task.slice(0, TASK_ID_MAX_CHARS - suffix.length)}${suffix}`;
-}
-
 /** The submit that a dead letter was, under its new id. */
 export function submitAgain(letter: DeadLetter, capability: string): SubmitItem {
   const header = (name: string): string | undefined => letter.headers[name];
@@ -168,7 +158,7 @@ export function submitAgain(letter: DeadLetter, capability: string): SubmitItem 
   return {
     capability,
     payload: letter.body,
-    id: retryId(letter),
+    id: retryId(letter.task, letter.seq),
     lane: Lane.catch("normal").parse(letter.lane),
     maxAttempts: attempts === undefined ? undefined : Number(attempts),
     timeout: header(Header.timeout),

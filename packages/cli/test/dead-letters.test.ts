@@ -1,6 +1,6 @@
-/** What dead letters have in common, and who their tasks are next. */
+/** What dead letters have in common. */
 import { describe, expect, test } from "vitest";
-import { type DeadLetter, LetterGroups, retryId, shapeOf } from "../src/dead-letters.ts";
+import { type DeadLetter, LetterGroups, shapeOf } from "../src/dead-letters.ts";
 
 const letter = (parts: Partial<DeadLetter>): DeadLetter => ({
   ...{ seq: 1, task: "t1", capability: "thumb", at: "2026-11-21T12:00:00.000Z", status: "failed" },
@@ -19,16 +19,6 @@ describe("the shape of a message", () => {
     ["disk full", "disk full"],
   ])("%s", (message, shape) => {
     expect(shapeOf(message)).toBe(shape);
-  });
-});
-
-describe("the next life's id", () => {
-  test.each([
-    ["t1", 17, "t1-r17"],
-    ["t1-r17", 40, "t1-r17-r40"],
-    ["x".repeat(64), 5, `${"x".repeat(61)}-r5`],
-  ])("of %s, letter %d", (task, seq, id) => {
-    expect(retryId({ task, seq })).toBe(id);
   });
 });
 

@@ -109,6 +109,7 @@ export {
   Labels,
   Lane,
   NodeId,
+  retryId,
   TaskId,
 } from "./names.ts";
 export {

@@ -7,6 +7,7 @@
 import { z } from "zod";
 
 const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
+const TOKEN_MAX_CHARS = 64;
 
 const token = (what: string) =>
   z.string().regex(TOKEN, {
@@ -40,3 +41,12 @@ export type Labels = z.infer<typeof Labels>;
 export const isTaskId = (value: string): boolean => TOKEN.test(value);
 export const isNodeId = (value: string): boolean => TOKEN.test(value);
 export const isCapability = (value: string): boolean => TOKEN.test(value);
+
+/**
+ * The id of a dead task's next life: of the task, and of its letter's place in `MESH_DEAD`. The same for
+ * the same letter, so that a repeat is no new task: a final record keeps the old id from running again.
+ */
+export function retryId(task: string, letterSeq: number): string {
+  const suffix = `-r${letterSeq}`;
+  return `${task.slice(0, TOKEN_MAX_CHARS - suffix.length)}${suffix}`;
+}

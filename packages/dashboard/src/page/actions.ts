@@ -12,15 +12,15 @@ import {
   MESH_DEAD,
   nodeSubject,
   Refusal,
+  retryId,
   submitSubject,
   TaskRecord,
 } from "@swarm-mesh/protocol";
 import { z } from "zod";
-import type { Letter } from "./letters.ts";
+import { type Letter, submitAgain } from "./letters.ts";
 import type { MeshView } from "./mesh-view.ts";
 
 const REQUEST_TIMEOUT_MS = 5_000;
-const TASK_ID_MAX_CHARS = 64;
 
 const Draining = z.object({ draining: z.boolean() });
 
@@ -38,16 +38,15 @@ export async function cancelTask(view: MeshView, id: string): Promise<string> {
 }
 
 /**
- * Submits a dead task again as it was. The new id is made of the old one and of the letter's place,
- * as `swarmctl dead retry` makes it: doing it twice runs it once.
+ * Submits a dead task again as it was, under the id that `swarmctl dead retry` would give it: doing it
+ * twice runs it once.
  */
 export async function retryLetter(view: MeshView, letter: Letter): Promise<string> {
   const message = await view.manager.streams.getMessage(MESH_DEAD.name, { seq: letter.seq });
   if (message === null) throw new Error("the letter is gone");
-  const suffix = `-r${letter.seq}`;
-  const id = `${letter.task.slice(0, TASK_ID_MAX_CHARS - suffix.length)}${suffix}`;
+  const id = retryId(letter.task, letter.seq);
   const headers = newHeaders();
-  for (const [name, value] of letter.submit) headers.set(name, value);
+  for (const [name, value] of submitAgain(letter)) headers.set(name, value);
   headers.set(Header.msgId, id);
   const lane = check(Lane, letter.lane);
   const subject = submitSubject(letter.capability, lane.ok ? lane.value : "normal");

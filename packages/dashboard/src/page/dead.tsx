@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Act } from "./act.tsx";
 import { retryLetter } from "./actions.ts";
 import { ago, bytes, clock, number, pretty } from "./format.ts";
-import type { Letter } from "./letters.ts";
+import { isSigned, type Letter } from "./letters.ts";
 import { LETTERS_MAX, type MeshView } from "./mesh-view.ts";
 import { goTo, linkTo, type Route, setQuery } from "./route.ts";
 import { Badge, Code, Empty, NodeLink, Pairs, Panel, Table, TaskLink } from "./ui.tsx";
@@ -201,7 +201,7 @@ function About({ view, letter }: { readonly view: MeshView; readonly letter: Let
         <Act
           label="Submit again"
           possible={capability !== ""}
-          question="It is submitted again as it was, under a new id. Doing this twice runs it once."
+          question={`It is submitted again as it was, under a new id${isSigned(letter) ? ", and not signed: for that, swarmctl dead retry --sign-with" : ""}. Doing this twice runs it once.`}
           run={() => retryLetter(view, letter)}
         />
       ) : null}

@@ -47,7 +47,19 @@ export function letterOf(message: Pick<JsMsg, "seq" | "subject" | "headers" | "t
   };
 }
 
-/** Headers of the submit that were set, those that a repeat needs. */
+const SIGNATURE: readonly string[] = [Header.signer, Header.expires, Header.signature];
+
+/** Headers of the task's next submit. A signature was for the old id, and would have it refused. */
+export function submitAgain({ submit }: Letter): Letter["submit"] {
+  return submit.filter(([name]) => !SIGNATURE.includes(name));
+}
+
+/** Was the task signed? */
+export function isSigned({ submit }: Letter): boolean {
+  return submit.some(([name]) => name === Header.signature);
+}
+
+/** Headers of the submit that were set. */
 function submitHeadersOf(headers: MsgHdrs | undefined): readonly (readonly [string, string])[] {
   return SUBMIT_HEADERS.flatMap((name) => {
     const value = headers?.get(name) ?? "";
