@@ -48,8 +48,9 @@ export {
   type ServeOptions,
   serve,
 } from "./serve.ts";
-export { BadKeyError, SigningKey, VerifyingKey } from "./signing.ts";
+export { BadKeyError, isSameKey, SigningKey, VerifyingKey } from "./signing.ts";
 export {
+  isThisMachine,
   type Protection,
   protectionFrom,
   TlsError,

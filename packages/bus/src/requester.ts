@@ -42,8 +42,7 @@ export interface SendOptions {
 /** How long a request may take unless it says otherwise. */
 export const REQUEST_TIMEOUT_MS = 5_000;
 /** How often timed-out requests are looked for; an answer is late by at most this. */
-const SWEEP_INTERVAL_MS = 50; /** Of these: nobody leads the store, or an earlier try waits for somebody to. */
-const AWAY_CODES = new Set([10008, 10158]);
+const SWEEP_INTERVAL_MS = 50;
 
 /** What nobody says when nobody listens on a stream's subject. */
 const STORE_AWAY =
@@ -58,6 +57,8 @@ const WRONG_LAST_SEQUENCE = 10071;
  * (10023), or another write to the subject (10164) or with the message id (10158) is in flight.
  */
 const AMBIGUOUS_CODES = new Set([10008, 10009, 10023, 10118, 10158, 10164]);
+/** Of these: nobody leads the store, or an earlier try waits for somebody to. */
+const AWAY_CODES = new Set([10008, 10158]);
 
 export class Requester {
   readonly #nc: NatsConnection;

@@ -41,6 +41,14 @@ export class SigningKey {
   }
 }
 
+/**
+ * Is `signer` the seed of `user`? Then it must not sign: whoever connects signs a text of the server's
+ * choice, the nonce, and a false server would choose that of a task.
+ */
+export function isSameKey(signer: Uint8Array, user: Uint8Array | undefined): boolean {
+  return user !== undefined && new SigningKey(signer).publicKey === new SigningKey(user).publicKey;
+}
+
 /** A key that tells whether its owner signed. */
 export class VerifyingKey {
   readonly #key: KeyObject;

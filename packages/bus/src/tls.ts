@@ -6,7 +6,7 @@
  * talk a client out of it.
  */
 import { readFile } from "node:fs/promises";
-import { connect, isIP, isIPv4 } from "node:net";
+import { connect, isIPv4 } from "node:net";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { looseValue } from "@swarm-mesh/protocol";
 import { latch, systemClock } from "@swarm-mesh/runtime";
@@ -97,7 +97,8 @@ export async function tlsFor(
 
 /**
  * Why a certificate is not the server's. When it connects to an address instead of a name, the library
- * does not say which, and Node.js then takes "localhost" for the name, which every server may have.
+ * does not say which, and Node.js then takes "localhost" for the name, which every server may have. The
+ * address may be one that a server told, so the certificate must be for one that we were told ourselves.
  */
 function identityProblem(
   hosts: readonly string[],
@@ -105,9 +106,7 @@ function identityProblem(
   certificate: PeerCertificate,
 ): Error | undefined {
   if (name !== "localhost" || hosts.includes(name)) return checkServerIdentity(name, certificate);
-  const problems = hosts
-    .filter((host) => isIP(host) > 0)
-    .map((address) => checkServerIdentity(address, certificate));
+  const problems = hosts.map((host) => checkServerIdentity(host, certificate));
   return problems.includes(undefined) ? undefined : problems[0];
 }
 

@@ -1,7 +1,7 @@
 import { createAccount, createUser, fromPublic } from "@nats-io/nkeys";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { BadKeyError, SigningKey, VerifyingKey } from "../src/mod.ts";
+import { BadKeyError, isSameKey, SigningKey, VerifyingKey } from "../src/mod.ts";
 
 const pair = createUser();
 const key = new SigningKey(pair.getSeed());
@@ -48,4 +48,11 @@ test("what is no user's nkey is refused, and no seed is told", () => {
     expect(attempt).toThrow(BadKeyError);
     expect(attempt).not.toThrow(text.slice(4, 20) || "no such text");
   }
+});
+
+test("a signer that is the user itself is told, however its file ends", () => {
+  const seed = Buffer.from(pair.getSeed());
+  expect(isSameKey(seed, Buffer.from(`${seed}\n`))).toBe(true);
+  expect(isSameKey(seed, createUser().getSeed())).toBe(false);
+  expect(isSameKey(seed, undefined)).toBe(false);
 });

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { checkServerIdentity, PeerCertificate } from "node:tls";
 import { afterAll, describe, expect, test } from "vitest";
 import { isThisMachine, protectionFrom, tlsFor } from "../src/tls.ts";
 
@@ -58,6 +59,23 @@ describe("TLS is required", () => {
     ["of another where the network is one's own", ["nats://nats:4222"], { allowPlaintext: true }],
   ])("not %s", async (_, servers, protection) => {
     expect(await tlsFor(servers, protection)).toBeUndefined();
+  });
+});
+
+describe("a server that is known by its address alone", () => {
+  const shows = (subjectaltname: string) =>
+    ({ subject: { CN: "nats-server" }, subjectaltname }) as PeerCertificate;
+
+  // So Node.js calls it: also one that another server told of after the connection was made.
+  test.each([
+    ["has a name of ours", ["tls://nats.example.org"], "DNS:nats.example.org", true],
+    ["has an address of ours", ["tls://10.0.0.4:4222", "tls://a.b"], "IP Address:10.0.0.4", true],
+    ["has somebody's name", ["tls://nats.example.org"], "DNS:evil.example.org", false],
+    ["is only some machine", ["tls://nats.example.org"], "DNS:localhost", false],
+    ["has another address", ["tls://10.0.0.4"], "IP Address:10.0.0.5", false],
+  ])("%s", async (_, servers, names, isGood) => {
+    const tls = (await tlsFor(servers, {})) as { checkServerIdentity: typeof checkServerIdentity };
+    expect(tls.checkServerIdentity("localhost", shows(names)) === undefined).toBe(isGood);
   });
 });
 

@@ -1,13 +1,13 @@
 /** One command's connection: opened as the right user, closed whatever happens. */
 import { resolve } from "node:path";
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { openConnection, openManager, TlsError } from "@swarm-mesh/bus";
+import { isSameKey, openConnection, openManager, TlsError } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import { systemClock } from "@swarm-mesh/runtime";
 import { readSeed } from "@swarm-mesh/server";
 import { AuthorizationError, type NatsConnection, UserAuthenticationExpiredError } from "nats";
 import type { Call } from "./call.ts";
-import { CliError, Exit } from "./exit.ts";
+import { CliError, Exit, usageError } from "./exit.ts";
 import { type Format, type Paint, painter } from "./output.ts";
 import { type Audience, outputOf, resolveTarget, type Target } from "./target.ts";
 
@@ -40,7 +40,11 @@ export async function withSession<T>(
   const { signWith } = options;
   const signer =
     signWith === undefined ? undefined : await readSeedFile(resolve(call.io.cwd, signWith));
-  const nc = await open(target);
+  const seed = target.nkey === undefined ? undefined : await readSeedFile(target.nkey);
+  if (signer !== undefined && isSameKey(signer, seed)) {
+    throw usageError("--sign-with: a signer needs a key of its own, not the one that connects");
+  }
+  const nc = await open(target, seed);
   try {
     const { inboxPrefix, timeoutMs } = target;
     return await work({
@@ -61,8 +65,7 @@ export async function withSession<T>(
  * Connects within the target's time-out, in several tries: a server that reads its configuration
  * again at that very moment may refuse a good key, or never answer (both seen).
  */
-async function open(target: Target): Promise<NatsConnection> {
-  const seed = target.nkey === undefined ? undefined : await readSeedFile(target.nkey);
+async function open(target: Target, seed: Uint8Array | undefined): Promise<NatsConnection> {
   const deadline = systemClock.elapsed() + target.timeoutMs;
   let refusals = 0;
   for (let remaining = target.timeoutMs; remaining > 0; ) {

@@ -7,6 +7,7 @@
  */
 import {
   type Answer,
+  isSameKey,
   openConnection,
   type Protection,
   Requester,
@@ -62,7 +63,7 @@ export interface MeshClientOptions {
   readonly inboxPrefix?: string | undefined;
   /** How long a call tries before it fails with `unavailable`. Default 30 s. */
   readonly deadlineMs?: number | undefined;
-  /** The nkey seed that signs every task; it may be another one than the user's. Default: none is signed. */
+  /** The nkey seed that signs every task; never that of a user. Default: none is signed. */
   readonly signer?: Uint8Array | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
@@ -97,9 +98,15 @@ const DEADLINE_DEFAULT_MS = 30_000;
 /** How long one try of a request may take. A killed coordinator's requests are lost with it. */
 const TRY_TIMEOUT_MS = 3_000;
 
-/** Connects as a user of the mesh. {@link MeshClient.close} closes the connection. */
+/**
+ * Connects as a user of the mesh. {@link MeshClient.close} closes the connection. Rejects when tasks
+ * were to be signed with the user's own key: see {@link isSameKey}.
+ */
 export async function connectClient(options: ConnectClientOptions): Promise<MeshClient> {
   const { inbox = "client", inboxPrefix, patient = true, log, protection, seed, servers } = options;
+  if (options.signer !== undefined && isSameKey(options.signer, seed)) {
+    throw new MeshClientError("bad_request", "a signer needs a key of its own, not the user's");
+  }
   const nc = await openConnection({
     servers,
     seed,
