@@ -1,6 +1,7 @@
 /** Joining: the registration, its refusals, and the first look at the mesh. */
 import { ask, type Requester } from "@swarm-mesh/bus";
 import {
+  isGone,
   type MeshState,
   type Registration,
   registerSubject,
@@ -105,10 +106,21 @@ export class MeshView {
     return true;
   }
 
-  /** Has the control plane given up this life of the node, or welcomed a later one? */
+  /** Has the control plane given up this life of the node, or let a later one in? */
   hasGivenUp(incarnation: number): boolean {
     const own = this.#state?.nodes.find((node) => node.id === this.#nodeId);
-    if (own === undefined || own.incarnation < incarnation) return false;
-    return own.incarnation > incarnation || own.state === "FAILED" || own.state === "LEFT";
+    return own !== undefined && isOver(incarnation, own);
   }
+}
+
+/**
+ * Is this life over, by the node's record? One that is JOINING holds the number of the life before, which
+ * ended with that (decision 0011).
+ */
+export function isOver(
+  incarnation: number,
+  own: Pick<MeshState["nodes"][number], "incarnation" | "state">,
+): boolean {
+  if (own.incarnation !== incarnation) return own.incarnation > incarnation;
+  return own.state === "JOINING" || isGone(own.state);
 }
