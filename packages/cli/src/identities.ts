@@ -1,6 +1,6 @@
 /** `swarmctl keys add|revoke|list` and `swarmctl node token`: who may connect, while everything runs. */
 import { existsSync } from "node:fs";
-import { hostname, userInfo } from "node:os";
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { type Answer, ask, Requester } from "@swarm-mesh/bus";
 import {
@@ -20,10 +20,11 @@ import {
 import { ensureSeed, nodeKeys, removeNodeKey } from "@swarm-mesh/server";
 import type { z } from "zod";
 import type { Call } from "./call.ts";
-import { readDevFile } from "./dev/dev-file.ts";
+import { readDevFile, SERVER_KIND } from "./dev/dev-file.ts";
 import { readEntries } from "./entries.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { durationFlag, nodeIdArg } from "./flags.ts";
+import { userName } from "./operate.ts";
 import { document, print, table } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { outputOf, resolveTarget } from "./target.ts";
@@ -74,7 +75,7 @@ export async function revokeNode(call: Call<RevokeFlags>): Promise<void> {
   });
 }
 
-/** Takes a node out of the server's configuration; a dev mesh's server is told. */
+/** Takes a node out of the server's configuration; a dev mesh's servers are told. */
 async function revokeStatic(call: Call, id: string, dir: string): Promise<void> {
   const format = outputOf(call.globals);
   const publicKey = (await nodeKeys(dir))[id]?.publicKey;
@@ -82,9 +83,11 @@ async function revokeStatic(call: Call, id: string, dir: string): Promise<void> 
     throw new CliError(Exit.notFound, "not_found", `${dir} has no key of a node ${id}`);
   }
   await removeNodeKey(dir, id);
-  const server = readDevFile(dir)?.processes.find(({ kind }) => kind === "nats-server")?.pid;
-  if (server !== undefined) process.kill(server, "SIGHUP");
-  const reloaded = server !== undefined;
+  const processes = readDevFile(dir)?.processes ?? [];
+  // Each of a cluster reads the file for itself, and would let the node in all the same.
+  const servers = processes.filter(({ kind }) => kind === SERVER_KIND);
+  for (const { pid } of servers) process.kill(pid, "SIGHUP");
+  const reloaded = servers.length > 0;
   print(call.io, format, { id, publicKey, reloaded }, () =>
     reloaded
       ? `${id} is revoked; nats-server was told, and has cut it\n`
@@ -237,5 +240,5 @@ class RefusedByMesh extends Error {
 
 /** Who does this, as it is kept for people. */
 function who(): string {
-  return `${userInfo().username}@${hostname()}`.slice(0, 128);
+  return `${userName()}@${hostname()}`.slice(0, 128);
 }

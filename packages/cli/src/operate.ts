@@ -77,8 +77,8 @@ function nameOf(session: Session): string {
   return `${userName()}@${hostname()} (${role})`.slice(0, 256);
 }
 
-/** In a container the process may run as a user without a name. */
-function userName(): string {
+/** Who runs this. In a container the process may run as a user without a name. */
+export function userName(): string {
   try {
     return userInfo().username;
   } catch {

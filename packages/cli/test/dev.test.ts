@@ -1,13 +1,17 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test as base, describe, expect, test } from "vitest";
-import { readDevFile, writeDevFile } from "../src/dev/dev-file.ts";
+import { test as base, describe, expect, onTestFinished, test } from "vitest";
+import { readDevFile, SERVER_KIND, writeDevFile } from "../src/dev/dev-file.ts";
 import { clearLeftovers } from "../src/dev/leftovers.ts";
 import { linePrinter, shorten } from "../src/dev/log-lines.ts";
 import { nextSteps } from "../src/dev/next-steps.ts";
 import { devOptions, HANDLES_DEFAULT, planProcesses } from "../src/dev/plan.ts";
+import { run } from "../src/main.ts";
 import { painter } from "../src/output.ts";
+import { FakeIo } from "./fake-io.ts";
 
 const FLAGS = { port: "0", dir: ".mesh", nodes: "2", slots: "4", replicas: "2", servers: "1" };
 const plain = painter(false);
@@ -113,6 +117,32 @@ test("what to type next works as printed, wherever the directory is", () => {
   expect(there).toContain("  MESH_DIR='../srv/a b' npx swarmctl task submit x '\"hi\"' --wait");
   expect(there).not.toContain("kill -9");
 });
+
+inDir(
+  "a node that is revoked is revoked at every server of the mesh",
+  async ({ dir }) => {
+    const io = new FakeIo({ cwd: dir });
+    expect(await run(["keys", "init", "--dir", ".", "--nodes", "n1"], io)).toBe(0);
+    const servers = ["nats-1", "nats-2", "nats-3"].map((name) => ({
+      name,
+      server: spawn(process.execPath, ["-e", "setInterval(() => undefined, 1_000)"]),
+    }));
+    onTestFinished(() => {
+      for (const { server } of servers) server.kill("SIGKILL");
+    });
+    const told = servers.map(({ server }) => once(server, "exit"));
+    const processes = servers.map(({ name, server }) => {
+      return { name, kind: SERVER_KIND, pid: server.pid ?? 0 };
+    });
+    writeDevFile(dir, { url: "nats://x:1", keys: {}, processes });
+
+    expect(await run(["keys", "revoke", "n1", "--dir", "."], io)).toBe(0);
+
+    // Whoever does not listen for it is ended by it.
+    expect(await Promise.all(told)).toEqual(Array(3).fill([null, "SIGHUP"]));
+  },
+  30_000,
+);
 
 describe("what an earlier mesh left", () => {
   inDir("is removed, unless it still runs", async ({ dir }) => {

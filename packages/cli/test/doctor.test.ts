@@ -62,6 +62,19 @@ test("of a mesh that is well it says what may be lost", () => {
   );
 });
 
+test.each([
+  ["127.0.0.1:4222", true],
+  ["localhost:4222", true],
+  ["[::1]:4222", true],
+  ["127.evil.example:4222", false],
+  ["10.0.0.4:4222", false],
+])("without TLS %s is fit for tasks: %s", (url, fit) => {
+  const connected = { ...WELL.connected, url };
+  expect(troubles({ connected })).toEqual(
+    fit ? [] : [`warn: the connection to ${url} is not encrypted`],
+  );
+});
+
 const alone = { cluster: undefined };
 const ROWS: readonly (readonly [string, Partial<Facts>, readonly (string | RegExp)[]])[] = [
   [
@@ -179,6 +192,18 @@ const ROWS: readonly (readonly [string, Partial<Facts>, readonly (string | RegEx
     "a key that others can read",
     { secrets: [{ path: "/k/n1.nk", mode: 0o644 }] },
     ["fail: /k/n1.nk can be read by others (mode 644)"],
+  ],
+  [
+    "the authority's key, and that of signatures, for the group",
+    {
+      secrets: [
+        { path: "/k/issuer.seed", mode: 0o640 },
+        { path: "/tls/ca.key", mode: 0o640 },
+        { path: "/tls/server.key", mode: 0o640 },
+        { path: "/routes.conf", mode: 0o640 },
+      ],
+    },
+    [/^fail: \/k\/issuer\.seed can be read/, /^fail: \/tls\/ca\.key can be read/],
   ],
   [
     "what it could not find out",

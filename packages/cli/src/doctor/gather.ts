@@ -167,14 +167,14 @@ async function collect(
   subscription.unsubscribe();
 }
 
-/** The seeds and the routes' password in the directory of the key that is used. */
+/** Seeds, the issuer's, the routes' password and TLS keys in the directory of the key that is used. */
 function secretsBeside(nkey: string): readonly SecretFile[] {
   const keys = dirname(nkey);
   const paths = [
     ...readdirSync(keys)
-      .filter((name) => name.endsWith(".nk"))
+      .filter((name) => name.endsWith(".nk") || name.endsWith(".seed"))
       .map((name) => join(keys, name)),
-    join(keys, "..", "routes.conf"),
+    ...["routes.conf", "tls/ca.key", "tls/server.key"].map((name) => join(keys, "..", name)),
   ];
   return paths.flatMap((path) => {
     const found = statSync(path, { throwIfNoEntry: false });

@@ -178,8 +178,8 @@ export function keyFindings({ secrets }: Facts): readonly Finding[] {
   const say = about("keys");
   if (secrets.length === 0) return [];
   const open = secrets.filter(({ path, mode }) => {
-    // The server's user reads the routes by its group, on a machine that has one.
-    return (mode & (path.endsWith(".nk") ? NOT_OWNER : NOT_GROUP)) !== 0;
+    // The server's user reads its own by its group, on a machine that has one.
+    return (mode & (/(routes\.conf|server\.key)$/.test(path) ? NOT_GROUP : NOT_OWNER)) !== 0;
   });
   if (open.length === 0)
     return [say("ok", `${secrets.length} secret files here, for their owner alone`)];

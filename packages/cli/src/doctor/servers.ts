@@ -1,5 +1,5 @@
 /** Findings about the servers: how many, which, how durable, what time they have. */
-import { atLeast, SERVER_VERSION_MIN } from "@swarm-mesh/bus";
+import { atLeast, isThisMachine, SERVER_VERSION_MIN } from "@swarm-mesh/bus";
 import { PAYLOAD_MAX_BYTES } from "@swarm-mesh/protocol";
 import { bytes } from "../output.ts";
 import type { Facts, Finding, Level, ServerFacts } from "./facts.ts";
@@ -106,10 +106,8 @@ function payload(say: Say, max: number): readonly Finding[] {
 
 function encryption(say: Say, encrypted: boolean, url: string): readonly Finding[] {
   if (encrypted) return [say("ok", "this connection is encrypted")];
-  const host = url.replace(/^\w+:\/\//, "").replace(/:\d+$/, "");
-  if (/^(127\.|localhost$|\[?::1)/.test(host))
-    return [say("ok", "no TLS, and none is needed on this machine alone")];
-  return [say("warn", `the connection to ${host} is not encrypted`, "`swarmctl keys init --tls`")];
+  if (isThisMachine(url)) return [say("ok", "no TLS, and none is needed on this machine alone")];
+  return [say("warn", `the connection to ${url} is not encrypted`, "`swarmctl keys init --tls`")];
 }
 
 export function durabilityFindings({ servers }: Facts): readonly Finding[] {
