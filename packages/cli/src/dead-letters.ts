@@ -40,6 +40,8 @@ export interface DeadLetter {
 /** Which letters are meant: chosen ones, or all that match. */
 export interface Selection {
   readonly ids: readonly string[];
+  /** Of the ids, those that have no letter. */
+  readonly missing: readonly string[];
   readonly filter: Filter;
   /** The last place that counts: letters that come while we work are for another time. */
   readonly to: number;
@@ -50,7 +52,7 @@ export interface Selection {
 /** The letters that are meant, oldest first; of a chosen id, the last one. */
 export async function* select(
   manager: JetStreamManager,
-  { ids, filter, to }: Selection,
+  { ids, filter, to }: Pick<Selection, "ids" | "filter" | "to">,
 ): AsyncGenerator<DeadLetter> {
   if (ids.length > 0) {
     for (const id of ids) {
@@ -78,7 +80,7 @@ export async function* newestLetters(
 }
 
 /** A task's last letter; `undefined`: there is none. */
-async function findLetter(
+export async function findLetter(
   manager: JetStreamManager,
   task: string,
 ): Promise<DeadLetter | undefined> {
@@ -91,11 +93,12 @@ async function findLetter(
 export async function readLetter(manager: JetStreamManager, task: string): Promise<DeadLetter> {
   const letter = await findLetter(manager, task);
   if (letter !== undefined) return letter;
-  throw new CliError(
-    Exit.notFound,
-    "not_found",
-    `there is no dead letter of task ${task}; \`swarmctl dead list\` shows those there are`,
-  );
+  throw new CliError(Exit.notFound, "not_found", noLetterText(task));
+}
+
+/** What is said when a task has no letter. */
+export function noLetterText(task: string): string {
+  return `there is no dead letter of task ${task}; \`swarmctl dead list\` shows those there are`;
 }
 
 function letterOf(message: StoredMsg): DeadLetter {

@@ -12,8 +12,9 @@ import type { Call } from "./call.ts";
 import { groupsText } from "./dead.ts";
 import {
   type DeadLetter,
+  findLetter,
   LetterGroups,
-  readLetter,
+  noLetterText,
   type Selection,
   select,
   submitAgain,
@@ -124,11 +125,23 @@ async function withSelection(
   const withLetters = async (session: Session): Promise<number> => {
     const manager = await session.manager();
     const { state } = await manager.streams.info(MESH_DEAD.name);
-    for (const id of ids) await readLetter(manager, id);
-    const total = ids.length > 0 ? ids.length : isOpen(filter) ? state.messages : undefined;
-    return work(session, { ids, filter, to: state.last_seq, total }, manager);
+    const missing: string[] = [];
+    for (const id of ids) if ((await findLetter(manager, id)) === undefined) missing.push(id);
+    tellMissing(call, session, missing);
+    const all = isOpen(filter) ? state.messages : undefined;
+    const total = ids.length > 0 ? ids.length - missing.length : all;
+    return work(session, { ids, missing, filter, to: state.last_seq, total }, manager);
   };
   return withSession(call, "admin", withLetters, options);
+}
+
+/** Says which of the tasks that were named have no letter: one document of JSON says it at its end. */
+function tellMissing({ io }: Call<ManyFlags>, { format }: Session, missing: readonly string[]) {
+  for (const task of missing) {
+    const error = noLetterText(task);
+    if (format === "table") io.err(`swarmctl: ${error}\n`);
+    if (format === "jsonl") io.out(line({ task, error }));
+  }
 }
 
 function deedOf(call: Call<ManyFlags>, { ids, filter }: Selection) {
@@ -163,12 +176,19 @@ async function tellOnly(
   manager: JetStreamManager,
 ): Promise<number> {
   const { count, groups } = await survey(call, selection, manager);
-  print(call.io, session.format, { dryRun: true, letters: count, groups: groups.all() }, () =>
+  const missing = missingIn(selection);
+  const value = { dryRun: true, letters: count, groups: groups.all(), ...missing };
+  print(call.io, session.format, value, () =>
     count === 0
       ? "no dead letter matches\n"
       : `${groupsText(groups.all())}\n${letters(count)} would be meant; nothing was done\n`,
   );
-  return Exit.ok;
+  return selection.missing.length === 0 ? Exit.ok : Exit.notFound;
+}
+
+/** What JSON says of tasks that were named and have no letter; nothing when there are none. */
+function missingIn({ missing }: Pick<Selection, "missing">): { readonly missing?: unknown } {
+  return missing.length === 0 ? {} : { missing };
 }
 
 async function survey(call: Call<ManyFlags>, selection: Selection, manager: JetStreamManager) {
@@ -212,7 +232,7 @@ async function forEachLetter(
   const { io } = call;
   // As many wait for their turn as work at once: many listeners are no leak.
   setMaxListeners(0, io.interrupted());
-  const tally = new Tally(call, session, { done, total: selection.total });
+  const tally = new Tally(call, session, { done, selection });
   const source = wanted(call, selection, manager);
   const one = async (): Promise<void> => {
     // Each takes the next letter when it is done with its own.
@@ -236,7 +256,7 @@ class Tally {
   readonly #session: Session;
   readonly #done: Errand["done"];
   readonly #progress: Progress;
-  readonly #total: number | undefined;
+  readonly #selection: Selection;
   readonly #startedAtMs = systemClock.elapsed();
   #last: Done | undefined;
   #ok = 0;
@@ -246,12 +266,12 @@ class Tally {
   constructor(
     call: Call<ManyFlags>,
     session: Session,
-    { done, total }: Pick<Errand, "done"> & Pick<Selection, "total">,
+    { done, selection }: Pick<Errand, "done" | "selection">,
   ) {
     this.#call = call;
     this.#session = session;
     this.#done = done;
-    this.#total = total;
+    this.#selection = selection;
     this.#progress = new Progress(call.io, session.format, `dead letters ${done}`);
   }
 
@@ -273,7 +293,7 @@ class Tally {
       io.out(duplicate === true ? `${id} was submitted before\n` : `${id} submitted\n`);
     }
     const note = this.#failed === 0 ? "" : `${this.#failed} failed`;
-    this.#progress.tell({ done: this.#ok, total: this.#total, note });
+    this.#progress.tell({ done: this.#ok, total: this.#selection.total, note });
   }
 
   end(): number {
@@ -289,9 +309,11 @@ class Tally {
     const one = this.#call.args.length === 1 ? this.#last : undefined;
     const { id, duplicate, capability } = one ?? {};
     const single = id === undefined ? {} : { id, duplicate, of: one?.letter.task, capability };
-    if (this.#session.format === "json") print(io, "json", { ...single, ...value }, () => text);
-    else if (this.#session.format === "table") io.out(text);
-    return this.#failed === 0 && cut === "" ? Exit.ok : Exit.error;
+    if (this.#session.format === "json") {
+      print(io, "json", { ...single, ...value, ...missingIn(this.#selection) }, () => text);
+    } else if (this.#session.format === "table") io.out(text);
+    if (this.#failed > 0 || cut !== "") return Exit.error;
+    return this.#selection.missing.length === 0 ? Exit.ok : Exit.notFound;
   }
 }
 

@@ -136,5 +136,9 @@ describe("dead purge", () => {
     });
     expect(await mesh.json("dead", "purge", "f1", "f2", "--yes")).toMatchObject({ purged: 2 });
     expect(await tasksOf(mesh)).toEqual(["f3"]);
+    // One that is gone keeps none of the others.
+    const rest = await mesh.swarmctl(["dead", "purge", "f1", "f3", "--yes", "-o", "json"]);
+    expect(rest.status).toBe(3);
+    expect(JSON.parse(rest.stdout)).toEqual({ purged: 1, before: 0, failed: 0, missing: ["f1"] });
   });
 });

@@ -16,6 +16,8 @@ const RETRY_EXAMPLES = `
 Each task is submitted again as it was, under a new id: that of the task it comes from, and the place of
 its letter (t1-r17), because the old id has ended for good. A letter goes when its task is stored again.
 So the command may be interrupted, or killed, and given again: no task is lost, and none runs twice.
+Of tasks that are named and have no letter, as when it was retried, that is said; the others are retried,
+and the command ends with status 3.
 
 Examples:
   $ swarmctl dead retry readme-1
