@@ -55,14 +55,19 @@ export class ListWriter<T> {
     return true;
   }
 
-  /** Prints what is left to print. Call it once, after the last {@link add}; `more`: there are. */
-  end(more = false): void {
-    if (more) this.#complete = false;
+  /**
+   * Prints what is left to print. Call it once, after the last {@link add}; `more`: there are, or the
+   * line that says in which way the list is not whole.
+   */
+  end(more: boolean | string = false): void {
+    const cut = !this.#complete;
+    if (more !== false) this.#complete = false;
     const { head, none, limit, what } = this.#shape;
     if (this.#format === "json") {
       this.#io.out(`${this.#count === 0 ? "" : "\n  "}],\n  "complete": ${this.#complete}\n}\n`);
     } else if (this.#format === "table") {
-      const hint = `(there are more than ${limit} ${what}: --limit shows more of them, filters fewer)\n`;
+      const whole = `(there are more than ${limit} ${what}: --limit shows more of them, filters fewer)\n`;
+      const hint = typeof more === "string" && !cut ? more : whole;
       const text = this.#count === 0 ? `${none}\n` : table(head, this.#rows);
       this.#io.out(this.#complete ? text : `${text}${hint}`);
     }

@@ -12,6 +12,7 @@ import {
   MESH_RETRIES,
   MESH_TASKS,
   type NodeRecord,
+  type TaskList,
   tokenOf,
 } from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
@@ -39,7 +40,7 @@ export interface Backlog {
   readonly capability: string;
   /** Stored by lane; `retry` are those whose next try is due. */
   readonly stored: Readonly<Record<string, number>>;
-  /** `null` when there are too many to count. */
+  /** `null` when nobody can tell: no coordinator leads, or there are too many to count. */
   readonly running: number | null;
 }
 
@@ -67,6 +68,7 @@ export interface Status {
 const LEADING_SERVICE = "coordinator";
 /** Running tasks that are counted by capability; beyond it only their sum is known. */
 const RUNNING_COUNT_MAX = 1_000;
+const UNKNOWN_TEXT = `(? no coordinator says what runs, or ${RUNNING_COUNT_MAX} tasks or more do)\n`;
 
 export async function showLeader(call: Call<WatchFlags>): Promise<void> {
   await withSession(call, "admin", async (session) => {
@@ -168,10 +170,17 @@ async function readBacklog(session: Session, manager: JetStreamManager): Promise
       throw error;
     }),
   ]);
-  const counted = running !== undefined && running.tasks.length < RUNNING_COUNT_MAX;
-  const runningBy = countBy(running?.tasks ?? [], (task) => task.capability);
   const subjects = { ...submits.state.subjects, ...retries.state.subjects };
-  return backlogOf(subjects, counted ? runningBy : undefined);
+  return backlogOf(subjects, runningOf(running));
+}
+
+/** What runs, by capability; `undefined` when the list does not hold all of it. */
+export function runningOf(
+  running: TaskList | undefined,
+): Readonly<Record<string, number>> | undefined {
+  // Without a leader a coordinator reads only so far back, and what runs for long is further.
+  if (running?.complete !== true || running.tasks.length >= RUNNING_COUNT_MAX) return undefined;
+  return countBy(running.tasks, (task) => task.capability);
 }
 
 /** Sorts the subjects of the task streams by capability and lane. */
@@ -276,5 +285,6 @@ function backlogText(capabilities: readonly Backlog[]): string {
     const waiting = running === null ? "?" : String(Math.max(0, total - running));
     return [capability, running === null ? "?" : String(running), waiting, ...lanes];
   });
-  return table(head, rows);
+  const unknown = capabilities.some(({ running }) => running === null);
+  return `${table(head, rows)}${unknown ? UNKNOWN_TEXT : ""}`;
 }

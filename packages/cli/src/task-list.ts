@@ -22,6 +22,7 @@ const LIMIT_MAX = 100_000;
 const HEAD = ["ID", "CAPABILITY", "LANE", "STATUS", "TRY", "NODE", "AGE", "TOOK", "ERROR"];
 /** The name of what has no record yet, beside the statuses of records. */
 const WAITING = "waiting";
+const PARTIAL_TEXT = "(older records were not looked at)\n";
 
 export async function listTasks(call: Call<ListFlags>): Promise<void> {
   const { flags, io } = call;
@@ -43,11 +44,14 @@ export async function listTasks(call: Call<ListFlags>): Promise<void> {
         none: waiting ? "no task waits for its first try" : "no tasks with a record",
         limit,
       });
+      let partial = false;
       const source = isClient(session)
-        ? listByService(session, flags)
+        ? listByService(session, flags, () => {
+            partial = true;
+          })
         : listByStore(session, filter(), { waiting, io });
       for await (const task of source) if (!writer.add(task)) break;
-      writer.end();
+      writer.end(partial ? PARTIAL_TEXT : false);
     });
   });
 }
@@ -79,7 +83,11 @@ async function* listByStore(
   }
 }
 
-async function* listByService(session: Session, flags: ListFlags): AsyncGenerator<TaskRecord> {
+async function* listByService(
+  session: Session,
+  flags: ListFlags,
+  onPartial: () => void,
+): AsyncGenerator<TaskRecord> {
   const { olderThan, newerThan, error, search } = flags;
   if (
     [olderThan, newerThan, error, search].some((flag) => flag !== undefined) ||
@@ -91,7 +99,8 @@ async function* listByService(session: Session, flags: ListFlags): AsyncGenerato
       "a client's key lists by --status, --capability and --node alone; for more use the viewer's or the admin's key",
     );
   }
-  const { tasks } = await session.client.list(serviceFilter(flags));
+  const { tasks, complete } = await session.client.list(serviceFilter(flags));
+  if (!complete) onPartial();
   yield* tasks;
 }
 

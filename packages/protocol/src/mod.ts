@@ -215,6 +215,7 @@ export {
   REGISTRY_FIND_SUBJECT,
   REGISTRY_LIST_SUBJECT,
   RETRY_ALL,
+  RUNNING_SUBJECT,
   registerSubject,
   retrySubject,
   SERVERS_SUBJECT,

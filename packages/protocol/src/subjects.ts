@@ -71,6 +71,8 @@ export const syncSubject = (nodeId: string): string => `mesh.coordinator.sync.${
 export const heldSubject = (nodeId: string): string => `mesh.coordinator.held.${nodeId}`;
 // mesh.coordinator.move.<task>                   request MoveRequest; answered MoveAnswer
 export const moveSubject = (taskId: string): string => `mesh.coordinator.move.${taskId}`;
+// mesh.coordinator.running                       request ListTasks; answered TaskList, of what runs
+export const RUNNING_SUBJECT = "mesh.coordinator.running";
 
 // mesh.<service>.alive.<instance>                request; answered by a leader that lives
 export const aliveSubject = (service: string, instance: string): string =>

@@ -14,6 +14,8 @@ import type { HeldTask, TasksInHand } from "./held-task.ts";
 
 /** What a term has in hand. */
 export interface Holding {
+  /** Does it have everything that the leader before it had, and may it still act? */
+  readonly settled: boolean;
   readonly tasks: TasksInHand;
   /** The last message of a lane that came, by its place in the stream. */
   readonly delivered: (capability: string, precedence: Precedence) => number;

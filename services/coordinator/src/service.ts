@@ -31,6 +31,7 @@ import {
   NODES_BUCKET,
   NodeLease,
   NodeRecord,
+  RUNNING_SUBJECT,
   TASKS_BUCKET,
   VERSION,
 } from "@swarm-mesh/protocol";
@@ -43,7 +44,7 @@ import { Fleet } from "./fleet.ts";
 import { addGauges } from "./gauges.ts";
 import { decideLease } from "./leadership.ts";
 import { CoordinatorMeters } from "./meters.ts";
-import { getTask, listTasks } from "./queries.ts";
+import { getTask, listRunning, listTasks } from "./queries.ts";
 import { settingsFor } from "./settings.ts";
 import { Term } from "./term.ts";
 
@@ -140,6 +141,7 @@ class Replica {
 
   serve(signal: AbortSignal): Promise<void> {
     const tasks = new Bucket(TASKS_BUCKET, this.#deps.manager, this.#deps.requester);
+    const lists = { ...this.#deps, holding: () => this.#term?.holding };
     return serve(this.#deps.nc, {
       name: SERVICE,
       version: VERSION,
@@ -150,7 +152,7 @@ class Replica {
         {
           name: "list",
           subject: LIST_SUBJECT,
-          handle: (message) => listTasks(this.#deps.manager, message),
+          handle: (message) => listTasks(lists, message),
         },
       ],
       log: this.#deps.log,
@@ -227,6 +229,10 @@ class Replica {
       await Promise.all([
         term.run(either).finally(() => ended.abort()),
         this.#keep(lease, either).finally(() => ended.abort()),
+        answer(this.#deps.nc, RUNNING_SUBJECT, (message) => listRunning(term.holding, message), {
+          log,
+          signal: either,
+        }),
       ]);
     } finally {
       this.#term = undefined;

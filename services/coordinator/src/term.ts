@@ -162,7 +162,8 @@ export class Term {
 
   /** What it has in hand, to be counted. */
   get holding(): Holding {
-    return { tasks: this.#tasks, delivered: (...lane) => this.#lanes.delivered(...lane) };
+    const settled = this.#settled && this.#options.trusted();
+    return { settled, tasks: this.#tasks, delivered: (...lane) => this.#lanes.delivered(...lane) };
   }
 
   /** The server is another one, or the servers are fewer: what it was asked for before, it has forgotten. */

@@ -2,12 +2,14 @@ import { ask, type Requester } from "@swarm-mesh/bus";
 import { createLogger } from "@swarm-mesh/process";
 import {
   cancelSubject,
+  encode,
   getSubject,
   Header,
   Held,
   heldSubject,
   kvSubject,
   LIST_SUBJECT,
+  type ListTasks,
   MESH_DEAD,
   MoveAnswer,
   moveSubject,
@@ -351,6 +353,41 @@ test("answers get, list and sync", async ({ deps, run }) => {
   const same = await ask(deps.requester, syncSubject("n1"), { hash }, SyncAnswer);
   expect(same).toMatchObject({ kind: "ok", value: { same: true } });
 });
+
+test("lists what runs, however much has changed since, from any replica", async ({ deps, run }) => {
+  run(start(deps));
+  const n1 = await PlainNode.join(deps, "n1");
+  for (const id of ["t1", "t2"]) {
+    await submit(deps, "mesh.tasks.submit.echo", "x", { [Header.msgId]: id });
+    const given = await n1.next();
+    if (id === "t2") await n1.report(given, { ok: true, result: 1 });
+  }
+  run(start(deps, "c2"));
+  const info = () => deps.manager.streams.info("KV_mesh_tasks");
+  const before = (await info()).state.last_seq;
+  const ended = encode(await recordWhen(deps, "t2", (r) => r.status === "succeeded"));
+  for (let change = 0; change < CHANGES; change++) {
+    deps.nc.publish(kvSubject("mesh_tasks", `e${change % 8}`), ended);
+  }
+  await deps.nc.flush();
+  await expect.poll(async () => (await info()).state.last_seq, WAIT).toBe(before + CHANGES);
+
+  const list = async (filter: Partial<ListTasks>) => {
+    const answer = await ask(deps.requester, LIST_SUBJECT, filter, TaskList);
+    if (answer.kind !== "ok") throw new Error(`the list was answered ${JSON.stringify(answer)}`);
+    return { ids: answer.value.tasks.map(({ id }) => id), complete: answer.value.complete };
+  };
+  // The replicas take turns.
+  for (let turn = 0; turn < 8; turn++) {
+    expect(await list({ status: "running" })).toEqual({ ids: ["t1"], complete: true });
+  }
+  expect(await list({ status: "running", node: "n2" })).toEqual({ ids: [], complete: true });
+  expect(await list({ status: "failed" })).toEqual({ ids: [], complete: false });
+});
+
+/** More than a list looks at. */
+const CHANGES = 20_100;
+const WAIT = { timeout: 20_000 };
 
 const someError = { code: "handler_failed", message: "no luck", retryable: true };
 

@@ -35,6 +35,7 @@ import {
   progressSubject,
   REGISTRY_FIND_SUBJECT,
   REGISTRY_LIST_SUBJECT,
+  RUNNING_SUBJECT,
   registerSubject,
   retrySubject,
   SERVERS_SUBJECT,
@@ -196,6 +197,10 @@ const CONTROL_PLANE: readonly Exchange[] = [
   row("held", heldSubject(node), "mesh → mesh", "Which tasks that life of a node has", {
     body: "HeldRequest",
     answer: "Held",
+  }),
+  row("running", RUNNING_SUBJECT, "mesh → mesh", "What runs, as the leader has it in hand", {
+    body: "ListTasks",
+    answer: "TaskList",
   }),
   row("move", moveSubject(task), "mesh → mesh", "Place a task again, away from a node", {
     body: "MoveRequest",

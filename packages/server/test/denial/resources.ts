@@ -38,6 +38,7 @@ import {
   REGISTRY_LIST_SUBJECT,
   ROLE_NAMES,
   type Role,
+  RUNNING_SUBJECT,
   registerSubject,
   retrySubject,
   rolesIn,
@@ -200,6 +201,7 @@ function controlPlane(): Deed[] {
   return [
     { what: "what a node holds", subject: heldSubject(OTHER), may: within },
     { what: "a move", subject: moveSubject(TASK), may: within },
+    { what: "what runs", subject: RUNNING_SUBJECT, may: within },
     { what: "is the leader alive", subject: aliveSubject("coordinator", "c1"), may: within },
     { what: "an event of a node", subject: nodeEventSubject(OTHER, "failed"), may: SERVICES },
     { what: "an event of a leader", subject: leaderEventSubject("coordinator"), may: SERVICES },
