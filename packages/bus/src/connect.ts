@@ -250,6 +250,23 @@ export async function watchServers(
   }
 }
 
+/**
+ * Runs `onForgotten` whenever a server may have forgotten what this connection had it do, an ordered
+ * consumer above all, until `signal` aborts: the link is back, or the servers have changed. The client
+ * itself misses such a consumer only when its heartbeats stay away, up to 30 s later.
+ */
+export async function watchForgetting(
+  nc: NatsConnection,
+  onForgotten: (reason: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  await Promise.all([
+    watchLink(nc, (up) => up && onForgotten("link is back"), signal),
+    // A consumer in memory is kept by one of the servers alone, and may have gone with it.
+    watchServers(nc, () => onForgotten("the servers changed"), signal),
+  ]);
+}
+
 /** Runs `onLink(up)` at each loss and return of the link, until `signal` aborts. */
 export async function watchLink(
   nc: NatsConnection,

@@ -14,6 +14,7 @@ export {
   type ConnectOptions,
   openConnection,
   shownServer,
+  watchForgetting,
   watchLink,
   watchServers,
 } from "./connect.ts";

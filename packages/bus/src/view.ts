@@ -20,7 +20,7 @@ import {
 } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
 import { API_TIMEOUT_MS, bucketStream, readEntry } from "./bucket.ts";
-import { watchLink, watchServers } from "./connect.ts";
+import { watchForgetting } from "./connect.ts";
 
 /** One key's change, after it was applied. */
 export interface Change<T> {
@@ -98,10 +98,7 @@ export class BucketView<T> {
     await together(signal, [
       (inner) => this.#watchAgainAndAgain(inner),
       (inner) => this.#compare(inner),
-      (inner) => watchLink(this.#options.nc, (up) => up && this.#startAgain("link is back"), inner),
-      // A watch is kept by one of the servers alone, and may have gone with it.
-      (inner) =>
-        watchServers(this.#options.nc, () => this.#startAgain("the servers changed"), inner),
+      (inner) => watchForgetting(this.#options.nc, (reason) => this.#startAgain(reason), inner),
     ]);
   }
 

@@ -1,6 +1,6 @@
 /** `swarmctl events`: what happened to nodes and leaders, and what happens. */
 import { DeliverPolicy, type JetStreamManager, type JsMsg, jetstream } from "@nats-io/jetstream";
-import { watchLink } from "@swarm-mesh/bus";
+import { watchForgetting } from "@swarm-mesh/bus";
 import {
   decode,
   EVENTS_ALL,
@@ -160,7 +160,7 @@ function printList(
 /**
  * Hands out every event from a place on, in order and without gaps, until `signal` aborts. The place
  * is kept here: whatever becomes of a consumer, the next one begins where it ended. It is made anew
- * when the link returns, because it may be gone with the server, and would be missed only 30 s later.
+ * when it may be gone with a server.
  */
 export async function followEvents(
   session: Session,
@@ -170,10 +170,7 @@ export async function followEvents(
 ): Promise<void> {
   let next = place;
   let again = new AbortController();
-  const onLink = (up: boolean): void => {
-    if (up) again.abort();
-  };
-  const watching = watchLink(session.nc, onLink, signal);
+  const watching = watchForgetting(session.nc, () => again.abort(), signal);
   while (!signal.aborted) {
     again = new AbortController();
     try {
