@@ -1,5 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { looseValue } from "@swarm-mesh/protocol";
+import { textOf } from "./certificates.ts";
 import { replaceFile, seedPath } from "./keys.ts";
 
 /** The users that people are. */
@@ -28,4 +30,16 @@ export async function writeContexts(dir: string, url: string, ca?: string): Prom
     };
     await replaceFile(join(contexts, `${name}.json`), `${JSON.stringify(context, null, 2)}\n`);
   }
+}
+
+/**
+ * The address that the contexts in `dir` name; `undefined` when there are none, or it is none for a
+ * server that is `encrypted`, or is not.
+ */
+export async function contextUrl(dir: string, encrypted: boolean): Promise<string | undefined> {
+  const text = await textOf(join(dir, "nats", "context", "admin.json"));
+  const context = looseValue(new TextEncoder().encode(text ?? ""));
+  if (typeof context !== "object" || context === null || !("url" in context)) return undefined;
+  const { url } = context;
+  return typeof url === "string" && url.startsWith("tls:") === encrypted ? url : undefined;
 }

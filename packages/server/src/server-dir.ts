@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { join } from "node:path";
 import { accountsConf } from "./accounts-conf.ts";
 import { type Certificates, ensureCertificates, readCertificates, textOf } from "./certificates.ts";
-import { writeContexts } from "./contexts.ts";
+import { contextUrl, writeContexts } from "./contexts.ts";
 import { ensureKeys, type PublicKeys, replaceFile } from "./keys.ts";
 
 /** The project's nats-server.conf. The same from `src` and from `dist`. */
@@ -25,7 +25,10 @@ export interface ServerDir {
 
 export interface ServerDirOptions {
   readonly nodes: readonly string[];
-  /** The address that the contexts name. Default: this machine, or the first of the TLS hosts. */
+  /**
+   * The address that the contexts name. Default: the one that they have; without one, or with hosts for
+   * a certificate, this machine or the first of the hosts.
+   */
   readonly url?: string | undefined;
   /** Use TLS, with a certificate for these hosts; none means those that it has. */
   readonly tls?: { readonly hosts: readonly string[] } | undefined;
@@ -52,7 +55,9 @@ export async function prepareServerDir(dir: string, options: ServerDirOptions): 
   const wanted =
     options.tls ?? ((await readCertificates(dir)) === undefined ? undefined : { hosts: [] });
   const tls = wanted === undefined ? undefined : await ensureCertificates(dir, wanted);
-  const url = options.url ?? (tls === undefined ? DEFAULT_URL : urlOf(tls));
+  const named = wanted?.hosts.length ?? 0;
+  const kept = named > 0 ? undefined : await contextUrl(dir, tls !== undefined);
+  const url = options.url ?? kept ?? (tls === undefined ? DEFAULT_URL : urlOf(tls));
   const conf = join(dir, "nats-server.conf");
   const replaced = await replaceConf(conf, await readFile(CONF_PATH, "utf8"));
   await replaceFile(join(dir, "accounts.conf"), accountsConf());

@@ -8,6 +8,7 @@ import {
   prepareServerDir,
   readSeed,
   removeNodeKey,
+  type ServerDirOptions,
   seedPath,
   USERS,
   writeContexts,
@@ -102,6 +103,25 @@ test("writes no seed anywhere but into its own file", async ({ dir }) => {
   for (const file of ["nats-server.conf", "users.conf", "nodes.conf", "nats/context/admin.json"]) {
     expect(await readFile(join(dir, file), "utf8")).not.toContain(seed);
   }
+});
+
+test("contexts keep their address, until another is given or it is no longer one", async ({
+  dir,
+}) => {
+  const urlAfter = async (options: Partial<ServerDirOptions>): Promise<string> => {
+    const { url } = await prepareServerDir(dir, { nodes: [], ...options });
+    const context = await readFile(join(dir, "nats", "context", "client.json"), "utf8");
+    expect(JSON.parse(context)).toMatchObject({ url });
+    return url;
+  };
+  expect(await urlAfter({})).toBe("nats://127.0.0.1:4222");
+  expect(await urlAfter({ url: "nats://127.0.0.1:5000" })).toBe("nats://127.0.0.1:5000");
+  expect(await urlAfter({ nodes: ["n1"] })).toBe("nats://127.0.0.1:5000");
+  expect(await urlAfter({ tls: { hosts: ["nats.example.org"] } })).toBe(
+    "tls://nats.example.org:4222",
+  );
+  expect(await urlAfter({ url: "tls://10.0.0.4:4222" })).toBe("tls://10.0.0.4:4222");
+  expect(await urlAfter({ tls: { hosts: [] } })).toBe("tls://10.0.0.4:4222");
 });
 
 test("writes contexts for the nats command, and points them elsewhere on request", async ({
