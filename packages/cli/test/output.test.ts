@@ -56,7 +56,7 @@ describe("output", () => {
     expect(bytes(0)).toBe("0 B");
     expect(bytes(1_536)).toBe("1.5 KiB");
     expect(bytes(5 * 2 ** 40)).toBe("5.0 TiB");
-    expect(cell("a\n  b")).toBe("a b");
+    expect(cell(" a\n  b\n")).toBe("a b");
     expect(cell("abcdef", 4)).toBe("abc…");
   });
 

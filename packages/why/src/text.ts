@@ -2,7 +2,7 @@
 
 /** Text as a cell: one line, cut. */
 export function cell(text: string, widthMax = 60): string {
-  const flat = text.replaceAll(/\s+/g, " ");
+  const flat = text.trim().replaceAll(/\s+/g, " ");
   return flat.length > widthMax ? `${flat.slice(0, widthMax - 1)}…` : flat;
 }
 
