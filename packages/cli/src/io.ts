@@ -1,8 +1,6 @@
 /** What a command knows of the terminal and the process it runs in; a test brings its own. */
 import { homedir } from "node:os";
-import { createInterface } from "node:readline/promises";
 import type { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
 
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -42,7 +40,7 @@ export function processIo(): Io {
     out: (text) => void stdout.write(text),
     err: (text) => void process.stderr.write(text),
     errTerminal: process.stderr.isTTY === true,
-    readStdin: async () => buffer(process.stdin),
+    readStdin: async () => (await import("node:stream/consumers")).buffer(process.stdin),
     stdin: () => process.stdin,
     confirm,
     interrupted: onceInterrupted(),
@@ -51,6 +49,8 @@ export function processIo(): Io {
 
 async function confirm(question: string): Promise<boolean | undefined> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  // Most commands ask nothing, and start sooner without it.
+  const { createInterface } = await import("node:readline/promises");
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const said = await lines.question(`${question} [y/N] `);
