@@ -1,12 +1,12 @@
 /** A real Chromium on the dashboard of a mesh. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Mesh } from "@swarm-mesh/testkit";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { findChromium } from "../programs.ts";
 
 const SWARMCTL = join(import.meta.dirname, "..", "..", "packages/cli/bin/swarmctl.js");
 const LINK_TIMEOUT_MS = 20_000;
@@ -14,19 +14,6 @@ const FLAGS = [
   ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ];
-
-/** The browser there is. Throws, with what to do, when there is none: these tests are not skipped. */
-function findChromium(): string {
-  const named = process.env["CHROMIUM"];
-  const places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const found = [...(named === undefined ? [] : [named]), ...places].find((path) =>
-    existsSync(path),
-  );
-  if (found !== undefined) return found;
-  throw new Error(
-    "no Chromium: the dashboard's tests need one. Install it (Debian: apt-get install chromium), or name one with CHROMIUM=<path>",
-  );
-}
 
 /** `swarmctl dashboard` and a browser that opened its link. */
 export class DashboardBrowser {
@@ -75,7 +62,7 @@ export class DashboardBrowser {
     try {
       const link = await linkOf(command);
       const context = await chromium.launchPersistentContext(profile, {
-        ...{ executablePath: findChromium(), args: FLAGS, headless: true },
+        ...{ executablePath: findChromium() ?? "chromium", args: FLAGS, headless: true },
         viewport: { width: 1_280, height: 860 },
       });
       const page = context.pages()[0] ?? (await context.newPage());

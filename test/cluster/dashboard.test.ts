@@ -15,13 +15,15 @@ import { Mesh, type MeshOptions } from "@swarm-mesh/testkit";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 import { test as base, expect } from "vitest";
+import { missing } from "../programs.ts";
 import { DashboardBrowser } from "./browser.ts";
 
 const test = base.extend<{
   readonly open: (options?: MeshOptions, admin?: boolean) => Promise<Opened>;
 }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads fixture names from this pattern
-  open: async ({}, use) => {
+  open: async ({ skip }, use) => {
+    const reason = missing("chromium");
+    if (reason !== undefined) skip(reason);
     const opened: Opened[] = [];
     await use(async (options, admin = false) => {
       const mesh = await Mesh.start(options);

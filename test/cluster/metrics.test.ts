@@ -7,10 +7,11 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Mesh } from "@swarm-mesh/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { missing } from "../programs.ts";
 import { type Exposed, parseExposition } from "./exposition.ts";
 import { freePorts } from "./free-ports.ts";
 import { panelQueries } from "./panels.ts";
-import { checkPage, hasPrometheus, Prometheus, promtool } from "./prometheus.ts";
+import { checkPage, Prometheus, promtool } from "./prometheus.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const PROCESSES = [
@@ -86,7 +87,7 @@ test("a capability that only a client named is `other`, and counts as unserved",
 });
 
 test("a real Prometheus takes every page, the rules, their tests and the configurations", async () => {
-  if (!(await hasPrometheus())) return expectPagesToBeRead();
+  if (missing("prometheus") !== undefined) return expectPagesToBeRead();
   for (const name of PROCESSES) {
     expect(await checkPage(await pageOf(name)), name).toBe("");
   }

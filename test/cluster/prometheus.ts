@@ -1,4 +1,4 @@
-/** A real Prometheus, where this machine has one (Debian's package `prometheus`, or PROMETHEUS). */
+/** A real Prometheus, where this machine has one (Debian's package `prometheus`). */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -22,20 +22,6 @@ interface Rule {
   readonly health: string;
   readonly lastError?: string;
   readonly state: string;
-}
-
-/** Both programs of the package, or what to say when they are not there. */
-export async function hasPrometheus(): Promise<boolean> {
-  try {
-    await run("promtool", "--version");
-    await run("prometheus", "--version");
-    return true;
-  } catch {
-    process.stderr.write(
-      "WARNING: prometheus and promtool are not installed: pages are read by our own strict parser alone\n",
-    );
-    return false;
-  }
 }
 
 /** Runs promtool; what it says. Rejects when it finds something wrong. */

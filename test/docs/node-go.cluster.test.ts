@@ -9,17 +9,14 @@ import { MeshClient } from "@swarm-mesh/client";
 import { Mesh } from "@swarm-mesh/testkit";
 import { headers, type NatsConnection } from "nats";
 import { expect, test } from "vitest";
-import { GO_EXAMPLE, isThere } from "./tools.ts";
+import { GO_EXAMPLE, missing } from "../programs.ts";
 
 const ID = "go1";
 /** More than the lease's 6 s, and what the mesh needs to see that it is over. */
 const FROZEN_MS = 9_000;
 
 test("the node in Go refuses what is over, and outlives leaders, its lease and the server", async () => {
-  if (!isThere("go")) {
-    process.stdout.write("left out: no Go on this machine, or not its modules\n");
-    return;
-  }
+  if (missing("go") !== undefined) return;
   const mesh = await Mesh.start({ nodes: 0, replicas: 2 });
   let node: ChildProcess | undefined;
   try {

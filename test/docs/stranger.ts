@@ -10,10 +10,10 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync }
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { missing } from "../programs.ts";
 import { type Block, blocksOf, placeOf, ROOT, readPage } from "./markdown.ts";
 import { differenceOf } from "./output.ts";
 import { Terminal } from "./terminal.ts";
-import { isThere } from "./tools.ts";
 
 /** In which terminal a block is typed that does not say. */
 const MAIN = "main";
@@ -98,8 +98,8 @@ class Stranger {
     const { lang, words, noRun } = block;
     const tool = words.get("needs");
     if (noRun !== undefined) return;
-    if (tool !== undefined && !isThere(tool)) {
-      process.stdout.write(`left out: ${placeOf(block)}: no ${tool} on this machine\n`);
+    if (tool !== undefined && missing(tool) !== undefined) {
+      process.stdout.write(`left out: ${placeOf(block)}, which needs ${tool}\n`);
       return;
     }
     const file = words.get("file");
