@@ -35,6 +35,7 @@ const WELL: Facts = {
   },
   stores: [store("MESH_TASKS"), store("KV_mesh_tasks")],
   services: Object.fromEntries(SERVICES.map((name) => [name, 2])),
+  enrolled: 0,
   nodes: [],
   leases: {
     nodes: new Map(),
@@ -177,6 +178,16 @@ const ROWS: readonly (readonly [string, Partial<Facts>, readonly (string | RegEx
     "a service that is missing, and one that is alone",
     { services: { ...WELL.services, registry: 0, migrator: 1 } },
     ["fail: no registry answers", "warn: one migrator: nobody takes over at once when it dies"],
+  ],
+  [
+    "that nobody lets nodes in, where nobody needs it",
+    { services: { ...WELL.services, authenticator: 0 } },
+    [/^warn: no authenticator answers: no node can be let in but by the server's configuration$/],
+  ],
+  [
+    "that enrolled nodes are shut out",
+    { services: { ...WELL.services, authenticator: 0 }, enrolled: 3 },
+    ["fail: no authenticator answers: 3 enrolled nodes cannot connect again, nor be revoked"],
   ],
   [
     "that nobody leads",

@@ -61,6 +61,8 @@ export interface Facts {
   readonly stores: readonly StoreFacts[];
   /** Replicas of each service that answer. */
   readonly services: Readonly<Record<string, number>>;
+  /** Nodes that were enrolled and not revoked; `undefined`: not known. */
+  readonly enrolled: number | undefined;
   readonly nodes: readonly NodeRecord[] | undefined;
   readonly leases: Leases | undefined;
   /** Tasks waiting or running, by capability; `undefined`: not known. */

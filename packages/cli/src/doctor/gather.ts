@@ -2,10 +2,20 @@
 import { readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { driftOf, isPassing, type WantedStore, wantedStores } from "@swarm-mesh/bus";
-import { decode, MESH_RETRIES, MESH_TASKS, SERVERS_SUBJECT, tokenOf } from "@swarm-mesh/protocol";
+import {
+  check,
+  decode,
+  IDENTITIES_BUCKET,
+  Identity,
+  MESH_RETRIES,
+  MESH_TASKS,
+  SERVERS_SUBJECT,
+  tokenOf,
+} from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
 import { createInbox } from "nats";
 import { z } from "zod";
+import { readEntries } from "../entries.ts";
 import { readLeases } from "../leases.ts";
 import type { Session } from "../session.ts";
 import type { Facts, SecretFile, ServerFacts, StoreFacts } from "./facts.ts";
@@ -38,17 +48,18 @@ const Varz = z.object({
 });
 
 export async function gather(session: Session): Promise<Facts> {
-  const [servers, stores, services, nodes, leases, backlog] = await Promise.all([
+  const [servers, stores, services, enrolled, nodes, leases, backlog] = await Promise.all([
     askServers(session),
     askStores(session),
     askServices(session),
+    countEnrolled(session).catch(() => undefined),
     session.client.nodes().catch(() => undefined),
     readLeases(session).catch(() => undefined),
     askBacklog(session),
   ]);
   const { nc, target } = session;
   return {
-    ...{ servers, stores, services, nodes, leases, backlog },
+    ...{ servers, stores, services, enrolled, nodes, leases, backlog },
     connected: {
       url: nc.getServer(),
       version: nc.info?.version ?? "",
@@ -127,6 +138,15 @@ async function askServices(session: Session): Promise<Readonly<Record<string, nu
   const counts: Record<string, number> = {};
   for (const name of seen.values()) counts[name] = (counts[name] ?? 0) + 1;
   return counts;
+}
+
+/** Nodes that connect by the authenticator's word. */
+async function countEnrolled(session: Session): Promise<number> {
+  const entries = await readEntries(session, IDENTITIES_BUCKET);
+  return entries.filter(([, value]) => {
+    const identity = check(Identity, value);
+    return identity.ok && identity.value.revokedAt === null;
+  }).length;
 }
 
 /** Tasks in the streams, by capability: those that wait and those that run. */

@@ -88,11 +88,12 @@ function troublesOf({ name, found, problem }: StoreFacts, size: number): readonl
   return troubles;
 }
 
-export function serviceFindings({ services, leases }: Facts): readonly Finding[] {
+export function serviceFindings({ services, leases, enrolled }: Facts): readonly Finding[] {
   const say = about("services");
   const findings = SERVICES.map((service) => {
     const count = services[service] ?? 0;
     const todo = `\`swarmctl service ${service}\` on another machine`;
+    if (count === 0 && service === "authenticator") return noAuthenticator(say, enrolled ?? 0);
     if (count === 0)
       return say("fail", `no ${service} answers`, `start one: \`swarmctl service ${service}\``);
     if (count === 1)
@@ -112,6 +113,17 @@ export function serviceFindings({ services, leases }: Facts): readonly Finding[]
       : say("ok", `${leader.instance} leads`),
   );
   return findings;
+}
+
+/** A mesh whose nodes are all in the server's configuration can do without one. */
+function noAuthenticator(say: Say, enrolled: number): Finding {
+  const todo = "start one: `swarmctl service authenticator`";
+  if (enrolled > 0) {
+    const says = `no authenticator answers: ${enrolled} enrolled nodes cannot connect again, nor be revoked`;
+    return say("fail", says, todo);
+  }
+  const says = "no authenticator answers: no node can be let in but by the server's configuration";
+  return say("warn", says, `where nodes are to join by token, ${todo}`);
 }
 
 export function nodeFindings({ nodes, leases, backlog }: Facts): readonly Finding[] {
