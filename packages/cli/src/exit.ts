@@ -82,6 +82,16 @@ const ADVICE: Readonly<Record<number, string>> = {
   [Exit.denied]: "use another key: --nkey FILE, or --context NAME",
 };
 
+/** The same for those who want to be let in and may not: what helps them is another token, or key. */
+const ADVICE_OF_CODE: Readonly<Record<string, string>> = {
+  token_unknown: "`swarmctl node token` makes one",
+  token_expired: "`swarmctl node token` makes one",
+  token_used: "`swarmctl node token` makes one",
+  unknown_key: "`swarmctl node token` makes a token, `swarmctl keys add` lets a key in",
+  revoked:
+    "to let the node in again delete its seed, and run it with a token: `swarmctl node token`",
+};
+
 /** How to end after `error`. */
 export function endingOf(error: unknown): Ending {
   if (error instanceof CliError) {
@@ -91,7 +101,7 @@ export function endingOf(error: unknown): Ending {
     return { status: Exit.error, code: "error", message: String(error) };
   const code = codeOf(error);
   const status = statusOf(error, code);
-  const advice = ADVICE[status];
+  const advice = ADVICE_OF_CODE[code] ?? ADVICE[status];
   const message = firstLines(error.message);
   return {
     status,

@@ -4,6 +4,7 @@ import {
   TaskFailedError,
   WaitTimeoutError,
 } from "@swarm-mesh/client";
+import { JoinRefusedError } from "@swarm-mesh/node";
 import { wireError } from "@swarm-mesh/protocol";
 import { ServerError } from "@swarm-mesh/server";
 import { expect, test } from "vitest";
@@ -46,6 +47,15 @@ test("says what to do about a key that may not", () => {
     "no; use another key: --nkey FILE, or --context NAME",
   );
 });
+
+test.each(["token_unknown", "token_expired", "token_used", "unknown_key", "revoked"])(
+  "says to a node that is refused with %s how it is let in",
+  (code) => {
+    const { message } = endingOf(new JoinRefusedError(code, "no"));
+    expect(message).toMatch(/^no; .*`swarmctl node token`/);
+    expect(message).not.toContain("--nkey");
+  },
+);
 
 test("a failed task is an error like any other", () => {
   const record = { id: "t1", status: "failed", error: null } as TaskFailedError["record"];

@@ -124,6 +124,7 @@ async function readKey(
   path: string,
   kind: { readonly prefix: string; readonly whose: string },
 ): Promise<Key> {
+  if (!(await exists(path))) throw new ServerError("bad-key", `${path}: there is no such file`);
   await requirePrivate(path);
   const seed = new TextEncoder().encode((await readFile(path, "utf8")).trim());
   try {
