@@ -42,6 +42,8 @@ export default defineConfig({
           pool: "threads",
           maxWorkers: 4,
           testTimeout: 20_000,
+          // A server and hundreds of users are made in some hooks, beside three other files.
+          hookTimeout: 60_000,
           // Deadlines of milliseconds on a machine that others use: a second look tells a busy
           // machine from a fault. Vitest says which test needed it.
           retry: 2,
