@@ -202,9 +202,9 @@ export class Mesh {
   }
 
   /** Starts one more process of a service, as when an operator brings a dead one back. */
-  startService(kind: string): void {
+  startService(kind: string, env: Readonly<Record<string, string>> = {}): void {
     const child = spawn(process.execPath, [SWARMCTL, "service", kind, "--stop-with-parent"], {
-      env: { ...this.#env(), NATS_URL: this.url, NATS_NKEY: this.key(kind) },
+      env: { ...this.#env(), ...env, NATS_URL: this.url, NATS_NKEY: this.key(kind) },
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     keepLog(child, this.#log);

@@ -21,7 +21,8 @@ made, and its seed kept where \`swarmctl node run\` on this machine finds it. A 
 this machine better joins with a token: \`swarmctl node token\`; its seed then never travels.
 
 With --dir the node is added to the server's own configuration there instead. The server lets it in
-once it has read that again, and needs no authenticator for it.
+once it has read that again, and needs no authenticator for it. Nodes that were let in without --dir
+are disconnected by that, and connect again at once; where no authenticator runs they cannot.
 
 Examples:
   $ swarmctl keys add n7 && swarmctl node run --id n7 --handle echo=cat
