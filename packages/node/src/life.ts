@@ -9,7 +9,7 @@
  *
  * Trust does not end where the server answers and its store does not: without a quorum nobody can be
  * given this node's tasks, so what runs goes on, adrift, and the lease is claimed again when the store
- * is back and the control plane has not given this life up (decision 0018).
+ * is back and the control plane has not given this life up (decision 0022).
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { answering, Lease, type Requester, watchLink } from "@swarm-mesh/bus";
