@@ -30,6 +30,8 @@ export default defineConfig({
           exclude: ["**/*.live.test.ts", "**/*.cluster.test.ts"],
           isolate: false,
           pool: "threads",
+          // Some try thousands of inputs, or read every page: seconds where others use the machine.
+          testTimeout: 30_000,
           sequence: { groupOrder: 1 },
         },
       },
@@ -60,7 +62,11 @@ export default defineConfig({
             "test/{docs,mutants}/*.cluster.test.ts",
             "test/faults/test/*.test.ts",
           ],
-          exclude: ["**/*.unit.test.ts"],
+          // Minutes long: those are for a change of what servers do to each other.
+          exclude: [
+            "**/*.unit.test.ts",
+            ...(process.env["MESH_CLUSTER"] === "1" ? [] : ["**/*.long.test.ts"]),
+          ],
           pool: "forks",
           maxWorkers: 1,
           testTimeout: 180_000,

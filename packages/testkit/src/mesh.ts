@@ -168,10 +168,13 @@ export class Mesh {
     return nc;
   }
 
-  /** Starts a node: a new one, or one again that was killed. Resolves when it has joined. */
+  /**
+   * Starts a node: a new one, or one again that was killed; at the server `url` when given. Resolves
+   * when it has joined.
+   */
   async startNode(
     id: string,
-    options: { readonly args?: readonly string[] } = {},
+    options: { readonly args?: readonly string[]; readonly url?: string } = {},
   ): Promise<number> {
     if (!existsSync(this.key(id))) {
       await this.swarmctl("keys", "add", id, "--dir", this.dir);
@@ -188,7 +191,7 @@ export class Mesh {
         ...(options.args ?? []),
       ],
       {
-        env: { ...this.#env(), NATS_URL: this.url, NATS_NKEY: this.key(id) },
+        env: { ...this.#env(), NATS_URL: options.url ?? this.url, NATS_NKEY: this.key(id) },
         stdio: ["ignore", "pipe", "pipe", "ipc"],
       },
     );
