@@ -1,6 +1,14 @@
 import { NodeLease, NodeRecord } from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
-import { endOfLease, type Heard, inOrder, totalsOf, viewOf, viewsOf } from "../src/page/fleet.ts";
+import {
+  endOfLease,
+  type Heard,
+  inOrder,
+  leaseTtlOf,
+  totalsOf,
+  viewOf,
+  viewsOf,
+} from "../src/page/fleet.ts";
 
 describe("a node is shown alive", () => {
   test.each([
@@ -23,6 +31,11 @@ describe("a node is shown alive", () => {
 test("a lease ends a TTL after it was heard, as its header says, or after the default", () => {
   expect(endOfLease({ now: 100, ttlHeader: "3s" })).toEqual({ ttlMs: 3_000, endsAt: 3_100 });
   expect(endOfLease({ now: 100, ttlHeader: "" })).toEqual({ ttlMs: 6_000, endsAt: 6_100 });
+});
+
+test("how long leases last is what the leases say, and without any what one server's would", () => {
+  expect(leaseTtlOf([{ ttlMs: 6_000 }, { ttlMs: 12_000 }])).toBe(12_000);
+  expect(leaseTtlOf([])).toBe(6_000);
 });
 
 test("ids are ordered as people do", () => {

@@ -96,7 +96,10 @@ export interface Refusal {
   readonly reason: MoveReason;
 }
 
-/** Settings of the services that an answer leans on: the defaults, for nobody tells what is set. */
+/**
+ * Settings of the services that an answer leans on: the defaults, for nobody tells what is set. A
+ * lease's length is that of this mesh.
+ */
 export interface Limits {
   /** The monitor's brake acts from so many nodes on … */
   readonly massLossMin: number;

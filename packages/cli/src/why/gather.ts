@@ -1,10 +1,12 @@
 /** Gathers what `why` answers from: stored facts, and who answers just now. Changes nothing. */
+import { bucketStream } from "@swarm-mesh/bus";
 import { MeshClientError } from "@swarm-mesh/client";
 import {
   aliveSubject,
   check,
   deadSubject,
   decode,
+  LEASES_BUCKET,
   LIST_SUBJECT,
   type ListTasks,
   MESH_DEAD,
@@ -13,6 +15,7 @@ import {
   type NodeRecord,
   type NodeSetting,
   nodeEventSubject,
+  nodeLeaseTtlMs,
   nodeSubject,
   Pong,
   TASKS_BUCKET,
@@ -56,10 +59,11 @@ export async function readMesh(
   session: Session,
   matter: (record: NodeRecord) => boolean,
 ): Promise<MeshFacts> {
-  const [leases, records, settings] = await Promise.all([
+  const [leases, records, settings, leaseTtlMs] = await Promise.all([
     readLeases(session),
     readNodes(session),
     readSettings(session),
+    leaseTtlOf(session),
   ]);
   const [leader, services, nodes, running, newest] = await Promise.all([
     leaderOf(session, leases),
@@ -78,8 +82,15 @@ export async function readMesh(
     paused: settings.paused,
     running: counted ? running.tasks : undefined,
     refusals: refusalsIn(newest?.tasks ?? [], nowMs),
-    limits: LIMITS_DEFAULT,
+    limits: { ...LIMITS_DEFAULT, leaseTtlMs },
   };
+}
+
+/** A node's lease is longer where leases are stored more than once, as on a cluster. */
+async function leaseTtlOf(session: Session): Promise<number> {
+  const manager = await session.manager();
+  const { config } = await manager.streams.info(bucketStream(LEASES_BUCKET));
+  return nodeLeaseTtlMs(config.num_replicas);
 }
 
 /** The task's record, from the store itself: so it is to be had when no coordinator runs. */

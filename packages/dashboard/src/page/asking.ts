@@ -27,7 +27,7 @@ import {
   whyTask,
 } from "@swarm-mesh/why";
 import { z } from "zod";
-import { leaderAt, type NodeView, viewsOf } from "./fleet.ts";
+import { leaderAt, leaseTtlOf, type NodeView, viewsOf } from "./fleet.ts";
 import type { MeshView } from "./mesh-view.ts";
 import { findQueued, readEvent, readLetter, readRecord } from "./reading.ts";
 import { readDepths } from "./sounding.ts";
@@ -110,7 +110,7 @@ async function readMesh(view: MeshView, matter: readonly string[]): Promise<Mesh
     paused: view.paused,
     running: counted ? running.tasks : undefined,
     refusals: refusalsIn(newest?.tasks ?? [], nowMs),
-    limits: LIMITS_DEFAULT,
+    limits: { ...LIMITS_DEFAULT, leaseTtlMs: leaseTtlOf(view.nodeLeases.values()) },
   };
 }
 

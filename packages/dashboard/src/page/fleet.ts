@@ -116,3 +116,10 @@ export function endOfLease(write: { readonly now: number; readonly ttlHeader: st
   const ttlMs = parseDuration(write.ttlHeader) ?? NODE_LEASE_TTL_MS;
   return { ttlMs, endsAt: write.now + ttlMs };
 }
+
+/** The TTL of the nodes' leases: the longest there is; without any, that on one server. */
+export function leaseTtlOf(leases: Iterable<{ readonly ttlMs: number }>): number {
+  let longestMs = 0;
+  for (const { ttlMs } of leases) longestMs = Math.max(longestMs, ttlMs);
+  return longestMs || NODE_LEASE_TTL_MS;
+}
