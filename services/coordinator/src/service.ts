@@ -51,6 +51,8 @@ import { Term } from "./term.ts";
 const SERVICE = "coordinator";
 const LEASE_KEY = leaderLeaseKey(SERVICE);
 const NODE_LEASE_PREFIX = "node.";
+/** A store that does not answer is asked again for the lease after this: it may be back. */
+const ATTEMPT_AGAIN_MS = 250;
 /** How long the lease's holder may take to say that it lives. */
 const ALIVE_TIMEOUT_MS = 500;
 
@@ -166,6 +168,7 @@ class Replica {
   async stand(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#deps;
     const everyMs = this.#leaseTtlMs() / 3;
+    let failures = 0;
     for await (const _ of ticks({ clock, everyMs, wakeup: this.#wakeup, signal })) {
       if (!this.#nodes.current || !this.#leases.current || !this.#settings.current) {
         // A leader that does not know the fleet would take living nodes for gone, and one that does
@@ -175,30 +178,41 @@ class Replica {
         continue;
       }
       try {
-        await this.#attempt(signal);
+        const lease = await this.#reach();
+        failures = 0;
+        if (lease !== undefined) await this.#attempt(lease, signal);
       } catch (error) {
         if (signal.aborted) return;
-        log.warn({ err: error }, "lease not read");
+        // Said once for as long as it lasts; tried on, for nobody rings when the store is back.
+        if (++failures === 1) log.warn({ err: error }, "lease not read, trying on");
+        await clock.sleep(ATTEMPT_AGAIN_MS, signal);
+        this.#wakeup.ring();
       }
     }
   }
 
-  async #attempt(signal: AbortSignal): Promise<void> {
+  /** Takes the lease if it may be free; rejects when the store does not say whose it is. */
+  async #reach(): Promise<Lease | undefined> {
     const { instance } = this.#deps;
     const entry = await this.#leaseBucket.read(LEASE_KEY);
     let decision = decideLease(entry, instance, undefined);
     if (decision.kind === "follow" && (await this.#isDead(decision.leader.instance))) {
       decision = decideLease(entry, instance, decision.leader.instance);
     }
-    if (decision.kind === "follow") return;
+    if (decision.kind === "follow") return undefined;
     this.#epoch = 0;
     const lease = new Lease(this.#leaseOptions());
     const granted = await lease.grant(decision.expected);
-    if (granted.kind !== "stored") return;
+    if (granted.kind === "conflict") return undefined;
+    if (granted.kind !== "stored") throw new Error(granted.message);
     this.#epoch = granted.revision;
+    return lease;
+  }
+
+  async #attempt(lease: Lease, signal: AbortSignal): Promise<void> {
     this.#lease = lease;
     try {
-      await this.#lead(lease, granted.revision, signal);
+      await this.#lead(lease, this.#epoch, signal);
     } finally {
       this.#lease = undefined;
       this.#wakeup.ring();
