@@ -1,13 +1,13 @@
 /** A mesh on three servers under load, with everything written down for the checker. */
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openManager } from "@swarm-mesh/bus";
+import { openManager, wantedStores } from "@swarm-mesh/bus";
 import { Checker, readHistory } from "@swarm-mesh/checker";
 import { MeshClient, MeshClientError } from "@swarm-mesh/client";
-import { Mesh, type MeshOptions } from "@swarm-mesh/testkit";
+import { isAlive, Mesh, type MeshOptions } from "@swarm-mesh/testkit";
 import { test as base } from "vitest";
 import { Recorder } from "../faults/src/recorder.ts";
 
@@ -16,6 +16,8 @@ export const SERVERS = ["nats-1", "nats-2", "nats-3"] as const;
 /** Longer than any election, and than the tests let the servers be away. */
 const PATIENCE_MS = 60_000;
 const POLL_MS = 20;
+/** How long a server's or a node's trouble may show in what others do: a lease on a cluster, and more. */
+const FAULT_MARGIN_MS = 14_000;
 
 /** What clients saw while they submitted one task after the other. */
 export interface Load {
@@ -103,9 +105,22 @@ export class ClusterRun {
 
   /** The server that leads a stream. */
   async leaderOf(stream: string): Promise<string> {
+    const [info] = await this.#infos([stream]);
+    return info?.cluster?.leader ?? "";
+  }
+
+  /** The server that leads each store; "" where there is none. */
+  async leaders(): Promise<readonly string[]> {
+    const infos = await this.#infos(wantedStores(SERVERS.length).map(({ name }) => name));
+    return infos.map(({ cluster }) => cluster?.leader ?? "");
+  }
+
+  /** What is told of each stream. Rejects while the servers cannot tell. */
+  async #infos(streams: readonly string[]) {
     const nc = await this.mesh.connect("admin");
     try {
-      return (await (await openManager(nc)).streams.info(stream)).cluster?.leader ?? "";
+      const manager = await openManager(nc);
+      return await Promise.all(streams.map((stream) => manager.streams.info(stream)));
     } finally {
       await nc.close();
     }
@@ -128,13 +143,49 @@ export class ClusterRun {
     this.#recorder.note({ by: "test", what: "healed", fault: "server-down", target: name });
   }
 
-  /** Judges all that was seen; returns the violations. */
+  /** Stops a server in order, starts it again, by `conf` when given, and waits until nothing is behind. */
+  async restart(name: string, conf?: string): Promise<void> {
+    const pid = this.mesh.pid(name);
+    this.kill(name, "SIGTERM");
+    await until(`${name} has ended`, () => !isAlive(pid));
+    this.startServer(name, conf);
+    await this.isWhole();
+  }
+
+  /** Waits until every store has a leader and no copy is behind: then another server may go. */
+  async isWhole(): Promise<void> {
+    const names = wantedStores(SERVERS.length).map(({ name }) => name);
+    const isWhole = async (): Promise<boolean> => {
+      const infos = await this.#infos(names).catch(() => []);
+      const well = infos.filter(({ cluster }) => {
+        const copies = cluster?.replicas ?? [];
+        const led = (cluster?.leader ?? "") !== "" && copies.length === SERVERS.length - 1;
+        return led && copies.every(({ current, offline }) => current && offline !== true);
+      });
+      return well.length === names.length;
+    };
+    await until("no copy is behind", isWhole, PATIENCE_MS);
+  }
+
+  /** Notes that `targets` are parted from the others, or together with them again. */
+  noteParted(what: "fault" | "healed", targets: readonly string[]): void {
+    for (const target of targets) {
+      this.#recorder.note({ by: "test", what, fault: "parted", target });
+    }
+  }
+
+  /** Judges all that was seen; returns the violations, and keeps the history of any. */
   async judge(): Promise<readonly string[]> {
     await this.#recorder.finish({ traces: [join(this.#dir, "runs.jsonl")] });
-    const checker = new Checker();
+    const checker = new Checker({ faultMs: FAULT_MARGIN_MS });
     const file = join(this.#dir, "history.jsonl");
     for await (const { line, number } of readHistory(file)) checker.hear(line, number, file);
     const { violations } = checker.judge();
+    if (violations.length > 0) {
+      const kept = `${this.#dir}-violations.jsonl`;
+      await copyFile(file, kept);
+      process.stdout.write(`the history is in ${kept}\n`);
+    }
     const lines = readFileSync(file, "utf8").split("\n");
     return violations.map(({ rule, task, problem }) => {
       const about = lines.filter((line) => line.includes(`"task":"${task}"`));
@@ -154,6 +205,11 @@ class Stall {
     this.longestMs = Math.max(this.longestMs, now - this.#last);
     this.#last = now;
   }
+}
+
+/** Prints what was measured. */
+export function report(what: string, figures: object): void {
+  process.stdout.write(`${what}: ${JSON.stringify(figures)}\n`);
 }
 
 /** Waits until `condition` holds; how long it took, in milliseconds. */
