@@ -82,6 +82,14 @@ describe("compose.yaml", () => {
     );
   });
 
+  test("whoever connects, without TLS, is told that the network is its own", () => {
+    const connecting = Object.values(compose.services).flatMap(({ environment }) =>
+      environment?.["NATS_URL"] === undefined ? [] : [environment],
+    );
+    expect(connecting).toHaveLength(NAMES.length + 2);
+    for (const one of connecting) expect(one).toMatchObject({ MESH_ALLOW_PLAINTEXT: "1" });
+  });
+
   test.each(Object.entries(compose.services))(
     "%s can write and reach nothing it need not",
     (name, service) => {
