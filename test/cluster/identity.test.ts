@@ -146,6 +146,12 @@ test("a revoked key is refused within a second, and no other node is", async () 
   for (const id of ["n1", "n2"]) expect(await nodeRecord(id)).toMatchObject({ state: "ACTIVE" });
 }, 120_000);
 
+test("a node is not let in under what is no id: it would be part of subjects", async () => {
+  const added = encode({ publicKey: nkeys.createUser().getPublicKey(), by: "test" });
+  const answer = await admin.request("mesh.identity.add.n$1", added, { timeout: 10_000 });
+  expect(answer.json()).toMatchObject({ error: { code: "bad_request" } });
+});
+
 /** The first node of an id that a second one wanted. */
 let undisturbed: NatsConnection | undefined;
 

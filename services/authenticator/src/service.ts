@@ -28,6 +28,7 @@ import {
   identityAddSubject,
   identityJoinSubject,
   identityRevokeSubject,
+  isNodeId,
   type JoinAnswer,
   JoinRequest,
   lastTokenOf,
@@ -241,6 +242,7 @@ class Authenticator {
 
   #onAdd(message: Msg): Promise<Identity> {
     const id = lastTokenOf(message.subject);
+    if (!isNodeId(id)) throw new RefusedError("bad_request", "that is no node id");
     const { by, publicKey } = parsed(AddRequest, message);
     return this.#decide(() =>
       this.#enrol({ id, publicKey, how: "key" }, { by, at: this.#now() }, async () => undefined),
