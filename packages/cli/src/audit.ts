@@ -51,6 +51,7 @@ export async function listAudit(call: Call<AuditListFlags>): Promise<void> {
       if (entry.ok) newest.push(entry.value);
       if (newest.length > most) newest.shift();
     }
+    if (session.format === "jsonl") return call.io.out(newest.map(line).join(""));
     print(call.io, session.format, { entries: newest }, () => listText(newest));
   });
 }
@@ -74,7 +75,7 @@ export async function verifyAudit(call: Call<AuditVerifyFlags>): Promise<number>
       : await verifyFile(file === "-" ? undefined : resolve(call.io.cwd, file), call.io, anchor);
   const whole = verdict.problemCount === 0;
   const head = `${verdict.head.seq}:${verdict.head.hash}`;
-  if (format === "json") call.io.out(line({ whole, ...verdict, anchor: head }));
+  if (format !== "table") call.io.out(line({ whole, ...verdict, anchor: head }));
   else call.io.out(verdictText(verdict, head));
   return whole ? Exit.ok : Exit.error;
 }

@@ -25,7 +25,7 @@ import { readEntries } from "./entries.ts";
 import { CliError, Exit, usageError } from "./exit.ts";
 import { durationFlag, nodeIdArg } from "./flags.ts";
 import { userName } from "./operate.ts";
-import { document, print, table } from "./output.ts";
+import { document, line, print, table } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { outputOf, resolveTarget } from "./target.ts";
 
@@ -123,6 +123,7 @@ export async function listKeys(call: Call<ListFlags>): Promise<void> {
       ...(await enrolledKeys(session)),
     ].sort((a, b) => (a.node < b.node ? -1 : 1));
     if (session.format === "json") return io.out(document(rows));
+    if (session.format === "jsonl") return io.out(rows.map(line).join(""));
     io.out(
       table(
         ["NODE", "HOW", "ADDED", "BY", "REVOKED", "PUBLIC KEY"],

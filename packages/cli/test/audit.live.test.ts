@@ -51,6 +51,8 @@ test("tells who leads, what was submitted, cancelled and done by people", async 
 
   const table = (await mesh.swarmctl(["audit", "list", "--action", "node"])).stdout;
   expect(table).toMatch(/^SEQ +AT .*\n\d+ .* node\.cordon +n1 .* swarmctl +new disk\n$/);
+  const lines = (await mesh.swarmctl(["audit", "list", "--action", "node", "-o", "jsonl"])).stdout;
+  expect(JSON.parse(lines)).toMatchObject({ action: "node.cordon", target: "n1" });
   const whole = await mesh.swarmctl(["audit", "verify"]);
   expect(whole).toMatchObject({ status: 0, stderr: "" });
   const [, anchor = ""] =
