@@ -2,6 +2,21 @@ import { defineConfig } from "vitest/config";
 
 const conditions = ["@swarm-mesh/source"];
 
+/** Whole meshes whose figures are judged, or that need both cores. */
+const ALONE = [
+  "test/cluster/{dashboard,faults,identity,million,three-servers}.test.ts",
+  "test/cluster/*.long.test.ts",
+  "test/faults/test/*.test.ts",
+  "test/mutants/*.cluster.test.ts",
+];
+
+const WHOLE_MESHES = {
+  pool: "forks",
+  testTimeout: 180_000,
+  hookTimeout: 120_000,
+  retry: 1,
+} as const;
+
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions: [...conditions, "node"] } },
@@ -55,24 +70,28 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          // Whole meshes in processes of their own, and real kills: one at a time.
+          // Whole meshes in processes of their own, and real kills. They mostly wait: two at a time.
+          name: "mesh",
+          include: ["test/cluster/**/*.test.ts", "test/docs/*.cluster.test.ts"],
+          exclude: ALONE,
+          ...WHOLE_MESHES,
+          maxWorkers: 2,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: "cluster",
-          include: [
-            "test/cluster/**/*.test.ts",
-            "test/{docs,mutants}/*.cluster.test.ts",
-            "test/faults/test/*.test.ts",
-          ],
+          include: ALONE,
           // Minutes long: those are for a change of what servers do to each other.
           exclude: [
             "**/*.unit.test.ts",
             ...(process.env["MESH_CLUSTER"] === "1" ? [] : ["**/*.long.test.ts"]),
           ],
-          pool: "forks",
+          ...WHOLE_MESHES,
           maxWorkers: 1,
-          testTimeout: 180_000,
-          retry: 1,
-          hookTimeout: 120_000,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],
