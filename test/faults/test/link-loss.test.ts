@@ -32,7 +32,8 @@ const STALE_MAX_MS = 10_000;
 /** It alone has the label `zone=us`. */
 const VICTIM = "n2";
 
-test("no view is stale 10 s after a cable was down", async () => {
+// Both mostly wait, each for a mesh of its own.
+test.concurrent("no view is stale 10 s after a cable was down", async () => {
   const namespaces = await Namespaces.open();
   if ("refused" in namespaces) {
     process.stdout.write(`left out: ${namespaces.refused}\n`);
@@ -48,7 +49,7 @@ test("no view is stale 10 s after a cable was down", async () => {
   }
 });
 
-test("no view is stale 10 s after a link was half-open", async () => {
+test.concurrent("no view is stale 10 s after a link was half-open", async () => {
   await withMesh(undefined, async (mesh) => {
     const proxy = mesh.proxy(VICTIM);
     await loseLinks(mesh, async (up) => proxy.set({ kind: up ? "clear" : "half-open" }));

@@ -14,7 +14,8 @@ const RATE = 60;
 const struck = new Set<Fault>();
 const skipped = new Set<string>();
 
-test.each(SEEDS)("a storm of seed %i violates nothing", async (seed) => {
+// At the same time, each in a mesh and a network of its own.
+test.concurrent.each(SEEDS)("a storm of seed %i violates nothing", async (seed) => {
   const result = await runStorm({
     ...{ seed, durationMs: DURATION_MS, nodes: 4, slots: 8, replicas: 2, rate: RATE },
     ...{ keep: false, say: () => undefined, signal: new AbortController().signal },
