@@ -63,7 +63,8 @@ test("node run joins, runs a program, and ends when it is drained", async ({ dir
   const node = new FakeIo({ cwd: dir, env: { ...environment(), MESH_LOG_LEVEL: "silent" } });
   const nodeRunning = run(["node", "run", "--id", "n7", "--handle", "count=wc -c"], node);
   const task = new FakeIo({ cwd: dir });
-  const status = await run(["task", "submit", "count", "abc", "--wait"], task);
+  const submit = ["task", "submit", "count", "abc", "--wait", "--wait-timeout", "60s"];
+  const status = await run(submit, task);
   expect({ status, stdout: task.stdout, stderr: task.stderr }).toEqual({
     status: 0,
     stdout: "3\n",

@@ -273,13 +273,14 @@ describe("a service", () => {
 });
 
 describe("a connection", () => {
-  test("without a key is refused", async () => {
+  // The server waits 5 s for an authenticator, of whom there is none here: three at a time.
+  test.concurrent("without a key is refused", async () => {
     await expect(connect({ servers: mesh.url, reconnect: false })).rejects.toThrow(
       /Authorization Violation/,
     );
   });
 
-  test("with a user name and password is refused", async () => {
+  test.concurrent("with a user name and password is refused", async () => {
     const credentials = { user: "admin", pass: "admin" };
 
     await expect(connect({ servers: mesh.url, reconnect: false, ...credentials })).rejects.toThrow(
@@ -287,7 +288,7 @@ describe("a connection", () => {
     );
   });
 
-  test("with a key nobody gave it is refused", async () => {
+  test.concurrent("with a key nobody gave it is refused", async () => {
     const stranger = nkeyAuthenticator(createUser().getSeed());
 
     await expect(

@@ -151,6 +151,10 @@ test("a submit that has the id of a retry does not keep the retry away", async (
   n1.accept(given);
   await submit(deps, "mesh.tasks.submit.nobody", "x", { [Header.msgId]: `t1.2.${given.epoch}` });
   await n1.setState("FAILED");
+  // A node of another kind has its task only when the leader knows that n1 is out: n1 would have t1 back.
+  const n0 = await PlainNode.join(deps, "n0", { capabilities: ["other"] });
+  await submit(deps, "mesh.tasks.submit.other", "x");
+  await n0.next();
   const move = encode({ from: "n1", attempt: 1, reason: "node_failed" });
   await deps.requester.request(moveSubject("t1"), move);
   const n2 = await PlainNode.join(deps, "n2");
