@@ -128,6 +128,21 @@ test("every link to a heading finds it", () => {
   expect(broken).toEqual([]);
 });
 
+test("the index names every page, and each decision has a number of its own", () => {
+  const index = readPage("docs/README.md");
+  const decisions = "docs/decisions/";
+  const named = all
+    .map(({ page }) => page)
+    .filter((page) => /^docs\//.test(page) && page !== "docs/README.md")
+    .filter((page) => !page.startsWith(decisions));
+  const missing = named.filter((page) => !index.includes(`(${page.slice("docs/".length)})`));
+  expect(missing).toEqual([]);
+  const numbers = all
+    .filter(({ page }) => page.startsWith(decisions))
+    .map(({ page }) => page.slice(decisions.length, decisions.length + 4));
+  expect(numbers.filter((number, at) => numbers.indexOf(number) !== at)).toEqual([]);
+});
+
 // ── JSON ────────────────────────────────────────────────────────────────────────────────────────
 
 function jsonProblems(block: Block): readonly string[] {
