@@ -23,8 +23,8 @@ export function nextSteps(options: {
   const capability = options.handles[0]?.split("=", 1)[0] ?? "echo";
   const swarmctl = `${where}npx swarmctl`;
   const lines: (readonly [string, string])[] = [
-    [`${swarmctl} status`, "the mesh at a glance"],
-    [`${swarmctl} dashboard`, "the same in a browser, live"],
+    [`${swarmctl} top`, "the mesh, live"],
+    [`${swarmctl} dashboard`, "the same in a browser"],
     [`${swarmctl} task submit ${capability} '"hi"' --wait`, "run a task"],
     [`${nats} client pub ${submitSubject(capability)} '"hi"'`, "the same by nats alone"],
     [`${nats} viewer kv watch ${TASKS_BUCKET.name}`, "watch every record"],
@@ -35,6 +35,7 @@ export function nextSteps(options: {
       [`${swarmctl} task submit count 30 --id demo --prefer ${victim.name}`, "a long task"],
       [`kill -9 ${victim.pid}`, `kill its node, ${victim.name}`],
       [`${swarmctl} task watch demo`, "it goes on elsewhere, from where it was"],
+      [`${swarmctl} why demo`, "what happened to it"],
     );
   }
   const server = servers.at(-1);
