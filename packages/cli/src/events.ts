@@ -1,5 +1,11 @@
 /** `swarmctl events`: what happened to nodes and leaders, and what happens. */
-import { DeliverPolicy, type JetStreamManager, type JsMsg, jetstream } from "@nats-io/jetstream";
+import {
+  type ConsumerMessages,
+  DeliverPolicy,
+  type JetStreamManager,
+  type JsMsg,
+  jetstream,
+} from "@nats-io/jetstream";
 import { watchForgetting } from "@swarm-mesh/bus";
 import {
   decode,
@@ -48,6 +54,8 @@ const TAIL = 10;
 const NANOS = 1_000_000;
 /** Before a consumer that ended is made again. */
 const AGAIN_MS = 500;
+/** A consumer that says nothing for twice as long is made anew. */
+const HEARTBEAT_MS = 2_000;
 
 export async function showEvents(call: Call<EventsFlags>): Promise<void> {
   const { flags, io } = call;
@@ -203,14 +211,22 @@ async function* messagesFrom(
     deliver_policy: DeliverPolicy.StartSequence,
     opt_start_seq: place,
   });
-  const messages = await consumer.consume();
+  const messages = await consumer.consume({ idle_heartbeat: HEARTBEAT_MS });
   const stop = (): void => messages.stop();
+  void stopWhenSilent(messages);
   signal.addEventListener("abort", stop, { once: true });
   try {
     if (!signal.aborted) yield* messages;
   } finally {
     signal.removeEventListener("abort", stop);
     stop();
+  }
+}
+
+/** A consumer that went with its server in a cluster would be asked for until that server is back. */
+async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of messages.status()) {
+    if (type === "heartbeats_missed") messages.stop();
   }
 }
 

@@ -1,5 +1,6 @@
 /** Follows a stream by an ordered consumer of one's own, for as long as one connection lasts. */
 import {
+  type ConsumerMessages,
   DeliverPolicy,
   type JetStreamClient,
   type JsMsg,
@@ -47,6 +48,7 @@ async function followOnce(
   const { num_pending: pending } = await consumer.info(true);
   const messages = await consumer.consume({ max_messages: 500, idle_heartbeat: 2_000 });
   const stop = (): void => messages.stop();
+  void stopWhenSilent(messages);
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
   options.onStart?.();
@@ -63,6 +65,13 @@ async function followOnce(
   } finally {
     signal.removeEventListener("abort", stop);
     messages.stop();
+  }
+}
+
+/** A consumer that went with its server in a cluster would be asked for until that server is back. */
+async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of messages.status()) {
+    if (type === "heartbeats_missed") messages.stop();
   }
 }
 
