@@ -7,7 +7,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Bucket, openManager, Requester } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
-import { kvSubject, LEASES_BUCKET, NODES_BUCKET } from "@swarm-mesh/protocol";
+import {
+  encode,
+  identityAddSubject,
+  identityRevokeSubject,
+  kvSubject,
+  LEASES_BUCKET,
+  NODES_BUCKET,
+} from "@swarm-mesh/protocol";
+import { connect, type NatsConnection, nkeyAuthenticator, nkeys } from "nats";
 import { expect } from "vitest";
 import { type ClusterRun, report, SERVERS, test, until } from "./cluster-run.ts";
 
@@ -23,6 +31,7 @@ const WRITE_TIMEOUT_MS = 250;
 
 test("no server is missed, and without a majority the mesh is read-only", async ({ run }) => {
   await neverReadsStale(run);
+  await cutsOnEveryServer(run);
   const doctor = await run.mesh.swarmctl("doctor", "-o", "json");
   expect(doctor, doctor.stdout).toMatchObject({ status: 0, stderr: "" });
   expect(doctor.stdout).toContain("3 of 3 servers answer: nats-1, nats-2, nats-3; 1 may be lost");
@@ -105,6 +114,33 @@ async function neverReadsStale(run: ClusterRun): Promise<void> {
     const read = await Promise.all(buckets.map(async (one) => (await one.read("stale"))?.revision));
     expect(read).toEqual(buckets.map(() => revision));
   }
+}
+
+/** A node that was let in through one server is cut on whichever it is, through another one. */
+async function cutsOnEveryServer({ mesh }: ClusterRun): Promise<void> {
+  const user = nkeys.createUser();
+  const dial = (url: string): Promise<NatsConnection> =>
+    connect({
+      ...{ servers: url, name: "node/everywhere", inboxPrefix: "_INBOX_everywhere" },
+      ...{ reconnect: false, authenticator: nkeyAuthenticator(user.getSeed()) },
+    });
+  const [first = "", second = ""] = mesh.urls;
+  const operator = await mesh.connect("admin", [first]);
+  const added = encode({ publicKey: user.getPublicKey(), by: "test" });
+  await operator.request(identityAddSubject("everywhere"), added, { timeout: 10_000 });
+  const connections = await Promise.all(mesh.urls.map(dial));
+
+  const other = await mesh.connect("admin", [second]);
+  const start = performance.now();
+  const closed = Promise.all(connections.map((nc) => nc.closed()));
+  const subject = identityRevokeSubject("everywhere");
+  const answer = await other.request(subject, encode({ by: "test" }), { timeout: 10_000 });
+  await closed;
+  const cutMs = performance.now() - start;
+  report("revoke → cut on three servers", { ms: Math.round(cutMs) });
+  expect(answer.json()).toMatchObject({ cut: connections.length });
+  expect(cutMs).toBeLessThan(1_000);
+  for (const url of mesh.urls) await expect(dial(url)).rejects.toThrow(/Authorization/);
 }
 
 async function leaderIsLiving(run: ClusterRun, dead: string): Promise<string> {
