@@ -44,7 +44,13 @@ export interface FaultMeshOptions {
 }
 
 const run = promisify(execFile);
-const SERVICES = ["registry", "coordinator", "health-monitor", "migrator"] as const;
+const SERVICES = [
+  "registry",
+  "coordinator",
+  "health-monitor",
+  "migrator",
+  "authenticator",
+] as const;
 const REPOSITORY = join(import.meta.dirname, "..", "..", "..");
 const SWARMCTL = join(REPOSITORY, "packages", "cli", "bin", "swarmctl.js");
 const BUILT = join(REPOSITORY, "test", "faults", "dist");
