@@ -13,10 +13,13 @@ import {
   identityRevokeSubject,
   kvSubject,
   LEASES_BUCKET,
+  MESH_EVENTS,
   NODES_BUCKET,
 } from "@swarm-mesh/protocol";
 import { connect, type NatsConnection, nkeyAuthenticator, nkeys } from "nats";
 import { expect } from "vitest";
+import { run as runCommand } from "../../packages/cli/src/main.ts";
+import { FakeIo } from "../../packages/cli/test/fake-io.ts";
 import { type ClusterRun, report, SERVERS, test, until } from "./cluster-run.ts";
 
 /** What a submit is given in a mesh without a quorum, before it fails. */
@@ -38,11 +41,13 @@ test("no server is missed, and without a majority the mesh is read-only", async 
 
   // One of three: nobody notices but by waiting.
   const leader = await run.leaderOf("MESH_TASKS");
+  const ears = await earsAt(run, leader);
   const stop = run.load();
   await sleep(2_000);
   run.kill(leader);
   await until("the streams are led again", async () => (await leaderIsLiving(run, leader)) !== "");
   await sleep(2_000);
+  await hearAgain(run, ears);
   const load = await stop();
   report(`kill -9 of ${leader}, the streams' leader`, load);
   expect(load.errors).toEqual([]);
@@ -141,6 +146,36 @@ async function cutsOnEveryServer({ mesh }: ClusterRun): Promise<void> {
   expect(answer.json()).toMatchObject({ cut: connections.length });
   expect(cutMs).toBeLessThan(1_000);
   for (const url of mesh.urls) await expect(dial(url)).rejects.toThrow(/Authorization/);
+}
+
+/** Followers of events, of which one at least is served by this server. */
+async function earsAt(run: ClusterRun, server: string): Promise<readonly FakeIo[]> {
+  const manager = await openManager(await run.mesh.connect("admin"));
+  const ears: FakeIo[] = [];
+  const following = ["events", "-f", "--limit", "0", "--node", "n7", "-o", "jsonl"];
+  await until("a follower is served there", async () => {
+    for (let count = 0; count < 3; count++) {
+      const io = new FakeIo({ env: { MESH_DIR: run.mesh.dir } });
+      ears.push(io);
+      void runCommand(following, io);
+    }
+    await sleep(500);
+    for await (const { config, cluster } of manager.consumers.list(MESH_EVENTS.name)) {
+      if (config.durable_name === undefined && cluster?.leader === server) return true;
+    }
+    return false;
+  });
+  return ears;
+}
+
+/** Says something until all have heard of it. */
+async function hearAgain(run: ClusterRun, ears: readonly FakeIo[]): Promise<void> {
+  const requester = new Requester(await run.mesh.connect("admin"), { inboxPrefix: "_INBOX_admin" });
+  await until("events are heard again", async () => {
+    await requester.stored("mesh.events.node.n7.x", "{}", { timeoutMs: 1_000 });
+    return ears.every(({ stdout }) => stdout !== "");
+  });
+  for (const { stop } of ears) stop.abort();
 }
 
 async function leaderIsLiving(run: ClusterRun, dead: string): Promise<string> {
