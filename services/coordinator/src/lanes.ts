@@ -10,7 +10,7 @@
 import { type ConsumerInfo, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
 import { isPassing, quickHeaders } from "@swarm-mesh/bus";
 import { isCapability, MESH_RETRIES, MESH_TASKS } from "@swarm-mesh/protocol";
-import { type Clock, type Log, type Random, REQUEST_BACKOFF, retry } from "@swarm-mesh/runtime";
+import { type Clock, type Log, type Random, retry } from "@swarm-mesh/runtime";
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
 import { readAckSubject } from "./delivery-info.ts";
@@ -22,6 +22,8 @@ import { consumerConfig, consumerName, splitName, streamOf } from "./lane-consum
 const PULL_EXPIRES_MS = 10_000;
 /** How long a consumer in trouble, as one whose cluster elects its leader, is left alone. */
 const REST_MS = 500;
+/** Between two tries to make the consumers; every task waits for them, and there is one who asks. */
+const STORE_BACKOFF = { baseMs: 50, maxMs: 500 };
 
 interface Lane {
   readonly capability: string;
@@ -141,7 +143,7 @@ export class Lanes {
     const { clock, random, log, signal } = this.#options;
     return retry(ask, {
       ...{ clock, random, signal },
-      policy: REQUEST_BACKOFF,
+      policy: STORE_BACKOFF,
       retryable: (error) => {
         if (this.#closed || !isPassing(error)) return false;
         log.info({ err: error }, "the store is between leaders");

@@ -298,7 +298,9 @@ export class Liveness {
     const overdue = silentMs >= this.#limits.degradedAfterMs;
     if (node.state === "ACTIVE" || node.state === "SYNCING") {
       const reason = (): string | undefined => {
-        if (node.leaseGoneAt !== undefined && node.inquiry?.answered === true) return ANSWERS_ONLY;
+        const answersOnly = node.leaseGoneAt !== undefined && node.inquiry?.answered === true;
+        // A store that was away let go of everybody's lease; each is back at its next renewal.
+        if (answersOnly && !storeIsSlow) return ANSWERS_ONLY;
         if (held && overdue && !storeIsSlow)
           return `lease not renewed for ${Math.round(silentMs)} ms`;
         if (!held || lease.lagMs <= this.#limits.lagDegradedMs) return;

@@ -266,6 +266,14 @@ describe("load", () => {
     expect(mesh.wait(degradedAfterMs).judge()).toEqual([]);
   });
 
+  test("nobody is degraded when a store that was away let go of every lease", () => {
+    const mesh = new Mesh(["n1", "n2", "n3"]).settle().wait(degradedAfterMs);
+    for (const id of ["n1", "n2", "n3"]) mesh.expire(id);
+    mesh.judge();
+    for (const id of ["n1", "n2", "n3"]) mesh.pong(id);
+    expect(mesh.judge()).toEqual([]);
+  });
+
   test.each([
     [lagDegradedMs, []],
     [lagDegradedMs + 1, ["DEGRADED n1"]],
