@@ -4,7 +4,7 @@ const conditions = ["@swarm-mesh/source"];
 
 /** Whole meshes whose figures are judged, or that need both cores. */
 const ALONE = [
-  "test/cluster/{dashboard,faults,identity,million,three-servers}.test.ts",
+  "test/cluster/{backup,dashboard,faults,identity,million,three-servers}.test.ts",
   "test/cluster/*.long.test.ts",
   "test/faults/test/*.test.ts",
   "test/mutants/*.cluster.test.ts",

@@ -106,12 +106,11 @@ test("a node joins by token, outlives a reload and is revoked while a thousand t
     return left.size;
   };
   await expect.poll(unfinished, { timeout: 120_000 }).toBe(0);
-  // Who was asked about just then, and nobody listened, was placed elsewhere; the others ran on.
+  // The leader asks at once after what such a node holds, and when nobody listens places it elsewhere.
   const moves = await Promise.all(
     held.map(async (id) => (await run.mesh.record(id))?.migrations.map(({ reason }) => reason)),
   );
   expect(moves.flat().filter((reason) => reason !== "no_responders")).toEqual([]);
-  expect(moves.filter((each) => each?.length === 0).length).toBeGreaterThan(held.length / 2);
   for (const id of lost) {
     expect((await run.mesh.record(id))?.node).toMatch(/^n[12]$/);
   }
@@ -318,8 +317,10 @@ test("authenticators and a node whose clocks are an hour off let in and shut out
     60_000,
   );
   const late = await newToken({ ttlMs: 1_000 });
+  const endsAt = performance.now() + 2_500;
   const node = await joinByToken("c-node", await newToken({}), clock("node", -HOUR_MS));
   expect(await nodeRecord("c-node")).toMatchObject({ state: "ACTIVE" });
+  await sleep(Math.max(0, endsAt - performance.now())); // The server counts it, in whole seconds.
   expect(await newcomer("c-late").join(late)).toMatchObject({
     error: { code: "token_expired" },
   });
