@@ -50,8 +50,8 @@ function report(findings: readonly Finding[], paint: Paint): string {
     const head = finding.section === section ? [] : [paint("bold", finding.section)];
     section = finding.section;
     const level = paint(COLOURS[finding.level], finding.level.padEnd(WIDTH));
-    const todo = finding.todo === undefined ? [] : [`  ${"".padEnd(WIDTH)}→ ${finding.todo}`];
-    return [...head, `  ${level}${finding.says}`, ...todo];
+    const remedy = finding.remedy === undefined ? [] : [`  ${"".padEnd(WIDTH)}→ ${finding.remedy}`];
+    return [...head, `  ${level}${finding.says}`, ...remedy];
   });
   const count = (level: Level): number => findings.filter((one) => one.level === level).length;
   const sum = `${count("fail")} to be mended, ${count("warn")} to be looked at, ${count("unknown")} not known`;

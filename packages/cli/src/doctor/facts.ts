@@ -1,4 +1,4 @@
-/** What the doctor looks at: facts, without a judgement. */
+/** What the doctor looks at, facts without a judgement; and the shape of what it finds. */
 import type { NodeRecord } from "@swarm-mesh/protocol";
 import type { Leases } from "../leases.ts";
 
@@ -47,6 +47,7 @@ export interface SecretFile {
   readonly mode: number;
 }
 
+/** Everything the findings are made from. */
 export interface Facts {
   /** `undefined`: this key may not ask. */
   readonly servers: readonly ServerFacts[] | undefined;
@@ -73,10 +74,24 @@ export interface Facts {
 /** How good or bad it is. `unknown`: it could not be found out from here. */
 export type Level = "ok" | "warn" | "fail" | "unknown";
 
+/** One thing worth saying about the mesh, good or bad. */
 export interface Finding {
   readonly section: "servers" | "stores" | "durability" | "clocks" | "services" | "nodes" | "keys";
   readonly level: Level;
   readonly says: string;
   /** What to do about it. */
-  readonly todo?: string;
+  readonly remedy?: string;
+}
+
+/** Makes a finding of one section. */
+export type Say = (level: Level, says: string, remedy?: string) => Finding;
+
+/** How findings of `section` are made; one without a remedy has no such field. */
+export function about(section: Finding["section"]): Say {
+  return (level, says, remedy) => ({
+    section,
+    level,
+    says,
+    ...(remedy === undefined ? {} : { remedy }),
+  });
 }

@@ -1,7 +1,7 @@
 /** Findings about what is stored, who serves and who works. */
 import { isGone } from "@swarm-mesh/protocol";
 import { SERVICES } from "../services.ts";
-import type { Facts, Finding, Level, StoreFacts } from "./facts.ts";
+import { about, type Facts, type Finding, type Level, type Say, type StoreFacts } from "./facts.ts";
 
 /** Group and others. */
 const NOT_OWNER = 0o077;
@@ -10,16 +10,11 @@ const NOT_GROUP = 0o007;
 /** Names that are told; the rest are counted. */
 const SHOWN_MAX = 10;
 
-type Say = (level: Level, says: string, todo?: string) => Finding;
-const about =
-  (section: Finding["section"]): Say =>
-  (level, says, todo) => ({ section, level, says, ...(todo === undefined ? {} : { todo }) });
-
 /** What is wrong with a store, without its name: what is wrong with many is said once. */
 interface Trouble {
   readonly level: Level;
   readonly says: string;
-  readonly todo: string;
+  readonly remedy: string;
 }
 
 export function storeFindings(facts: Facts): readonly Finding[] {
@@ -36,9 +31,9 @@ export function storeFindings(facts: Facts): readonly Finding[] {
     }
   }
   if (together.size > 0) {
-    return [...together.values()].map(({ level, says, todo, names }) => {
+    return [...together.values()].map(({ level, says, remedy, names }) => {
       const who = names.length === stores.length ? `all ${names.length} streams` : list(names);
-      return say(level, `${who}: ${says}`, todo);
+      return say(level, `${who}: ${says}`, remedy);
     });
   }
   const copies = [...new Set(stores.flatMap(({ found }) => found?.replicas ?? []))]
@@ -55,35 +50,35 @@ function troublesOf({ name, found, problem }: StoreFacts, size: number): readonl
           {
             level: "fail",
             says: "not there",
-            todo: "start a service: the first one makes what is missing",
+            remedy: "start a service: the first one makes what is missing",
           },
         ]
       : [
           {
             level: "fail",
             says: `no answer: ${problem}`,
-            todo: "does a majority of the servers run?",
+            remedy: "does a majority of the servers run?",
           },
         ];
   }
   const troubles: Trouble[] = [];
   if (found.drift.length > 0) {
     const says = `not as the mesh needs it: ${found.drift.join("; ")}`;
-    const todo = `\`nats stream edit ${name}\`; services refuse to start until then`;
-    troubles.push({ level: "fail", says, todo });
+    const remedy = `\`nats stream edit ${name}\`; services refuse to start until then`;
+    troubles.push({ level: "fail", says, remedy });
   }
   if (size > 1 && found.replicas === 1) {
     const says = `in one copy, on a cluster of ${size}: it goes with its server`;
-    troubles.push({ level: "fail", says, todo: "`nats stream edit <name> --replicas 3`, each" });
+    troubles.push({ level: "fail", says, remedy: "`nats stream edit <name> --replicas 3`, each" });
   }
   if (found.leader === "") {
-    const todo = "an election takes 4 to 9 s: ask again";
-    troubles.push({ level: "fail", says: "no leader, so no writes", todo });
+    const remedy = "an election takes 4 to 9 s: ask again";
+    troubles.push({ level: "fail", says: "no leader, so no writes", remedy });
   }
   if (found.behind.length > 0) {
     const says = `the copy on ${found.behind.join(", ")} is behind or away`;
-    const todo = "a server that was away catches up by itself; when it does not, see its log";
-    troubles.push({ level: "warn", says, todo });
+    const remedy = "a server that was away catches up by itself; when it does not, see its log";
+    troubles.push({ level: "warn", says, remedy });
   }
   return troubles;
 }
@@ -92,12 +87,12 @@ export function serviceFindings({ services, leases, enrolled }: Facts): readonly
   const say = about("services");
   const findings = SERVICES.map((service) => {
     const count = services[service] ?? 0;
-    const todo = `\`swarmctl service ${service}\` on another machine`;
+    const remedy = `\`swarmctl service ${service}\` on another machine`;
     if (count === 0 && service === "authenticator") return noAuthenticator(say, enrolled ?? 0);
     if (count === 0)
       return say("fail", `no ${service} answers`, `start one: \`swarmctl service ${service}\``);
     if (count === 1)
-      return say("warn", `one ${service}: nobody takes over at once when it dies`, todo);
+      return say("warn", `one ${service}: nobody takes over at once when it dies`, remedy);
     return say("ok", `${count} replicas of ${service}`);
   });
   if (leases === undefined)
@@ -117,13 +112,13 @@ export function serviceFindings({ services, leases, enrolled }: Facts): readonly
 
 /** A mesh whose nodes are all in the server's configuration can do without one. */
 function noAuthenticator(say: Say, enrolled: number): Finding {
-  const todo = "start one: `swarmctl service authenticator`";
+  const remedy = "start one: `swarmctl service authenticator`";
   if (enrolled > 0) {
     const says = `no authenticator answers: ${enrolled} enrolled nodes cannot connect again, nor be revoked`;
-    return say("fail", says, todo);
+    return say("fail", says, remedy);
   }
   const says = "no authenticator answers: no node can be let in but by the server's configuration";
-  return say("warn", says, `where nodes are to join by token, ${todo}`);
+  return say("warn", says, `where nodes are to join by token, ${remedy}`);
 }
 
 export function nodeFindings({ nodes, leases, backlog }: Facts): readonly Finding[] {

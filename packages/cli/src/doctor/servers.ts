@@ -2,7 +2,7 @@
 import { atLeast, isThisMachine, SERVER_VERSION_MIN } from "@swarm-mesh/bus";
 import { PAYLOAD_MAX_BYTES } from "@swarm-mesh/protocol";
 import { bytes } from "../output.ts";
-import type { Facts, Finding, Level, ServerFacts } from "./facts.ts";
+import { about, type Facts, type Finding, type Say, type ServerFacts } from "./facts.ts";
 
 /** From which a task of full size fits, with headers and checkpoint, on its way to a node. */
 const PAYLOAD_ADVISED_BYTES = 2 * PAYLOAD_MAX_BYTES;
@@ -13,21 +13,16 @@ const STORE_FAIL_SHARE = 0.95;
 /** Clocks are for people alone: nothing is decided by them, but times in records confuse. */
 const SKEW_WARN_MS = 1_000;
 
-type Say = (level: Level, says: string, todo?: string) => Finding;
-const about =
-  (section: Finding["section"]): Say =>
-  (level, says, todo) => ({ section, level, says, ...(todo === undefined ? {} : { todo }) });
-
 export function serverFindings(facts: Facts): readonly Finding[] {
   const say = about("servers");
   const { servers, connected } = facts;
   if (servers === undefined) {
-    const todo =
+    const remedy =
       "ask with the admin's key; a mesh of an earlier version needs `keys init` and a reload";
     return [
       version(say, [connected.version]),
       ...payload(say, connected.maxPayloadBytes),
-      say("unknown", "this key may not ask the servers about themselves", todo),
+      say("unknown", "this key may not ask the servers about themselves", remedy),
       ...encryption(say, connected.encrypted, connected.url),
     ];
   }
@@ -60,8 +55,8 @@ function majority(say: Say, servers: readonly ServerFacts[]): readonly Finding[]
   const there = `${servers.length} of ${size} servers answer: ${names}`;
   const findings: Finding[] = [];
   if (spare < 0) {
-    const todo = `start the others: ${needed} of ${size} are needed. Nothing stored is lost meanwhile`;
-    return [say("fail", `${there}; without a majority the mesh is read-only`, todo)];
+    const remedy = `start the others: ${needed} of ${size} are needed. Nothing stored is lost meanwhile`;
+    return [say("fail", `${there}; without a majority the mesh is read-only`, remedy)];
   }
   if (spare === 0) {
     findings.push(say("warn", `${there}; none of them may be lost now`, "start the others"));
@@ -69,8 +64,8 @@ function majority(say: Say, servers: readonly ServerFacts[]): readonly Finding[]
     findings.push(say("warn", `${there}; ${spare} more may be lost`, "start the others"));
   } else findings.push(say("ok", `${there}; ${spare} may be lost`));
   if (size % 2 === 0) {
-    const todo = `remove one, or add one: ${size - 1} bear as many losses as ${size}`;
-    findings.push(say("warn", `an even number of servers, ${size}`, todo));
+    const remedy = `remove one, or add one: ${size - 1} bear as many losses as ${size}`;
+    findings.push(say("warn", `an even number of servers, ${size}`, remedy));
   }
   findings.push(
     leader === undefined
@@ -91,8 +86,8 @@ function version(say: Say, versions: readonly string[]): Finding {
     return say("fail", `nats-server ${old.join(", ")}`, `the mesh needs ${SERVER_VERSION_MIN}`);
   }
   if (all.length > 1) {
-    const todo = "fine during a rolling upgrade; else bring all to the newest";
-    return say("warn", `nats-servers of different versions: ${all.join(", ")}`, todo);
+    const remedy = "fine during a rolling upgrade; else bring all to the newest";
+    return say("warn", `nats-servers of different versions: ${all.join(", ")}`, remedy);
   }
   return say("ok", `nats-server ${all.join(", ")}`);
 }
@@ -100,8 +95,8 @@ function version(say: Say, versions: readonly string[]): Finding {
 function payload(say: Say, max: number): readonly Finding[] {
   if (max >= PAYLOAD_ADVISED_BYTES) return [];
   const says = `max_payload is ${bytes(max)}`;
-  const todo = "set max_payload: 2MB, or the largest tasks cannot be carried to a node";
-  return [say(max < PAYLOAD_MAX_BYTES ? "fail" : "warn", says, todo)];
+  const remedy = "set max_payload: 2MB, or the largest tasks cannot be carried to a node";
+  return [say(max < PAYLOAD_MAX_BYTES ? "fail" : "warn", says, remedy)];
 }
 
 function encryption(say: Say, encrypted: boolean, url: string): readonly Finding[] {
