@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { type Answer, ask, Requester } from "@swarm-mesh/bus";
+import { type Answer, ask, Bucket, openManager, Requester } from "@swarm-mesh/bus";
 import {
   encode,
+  IDENTITIES_BUCKET,
   IDENTITY_TOKEN_SUBJECT,
   Identity,
   identityAddSubject,
@@ -41,6 +42,8 @@ const SLOTS = 16;
 
 /** A node that is away for longer is taken for dead; 200 ms is what an idle machine needs. */
 const GRACE_MS = 3_000;
+/** So that no connection here is cut by the sweep: what is refused at once is refused without it. */
+const SWEEP_MS = 3_600_000;
 
 let dir: string;
 let run: ClusterRun;
@@ -51,7 +54,7 @@ beforeAll(async () => {
   const runs = join(dir, "runs.jsonl");
   run = await ClusterRun.start(dir, {
     ...{ servers: 1, nodes: 2, slots: SLOTS, replicas: 2 },
-    env: { MESH_RUNS: runs, MESH_GRACE_MS: String(GRACE_MS) },
+    env: { MESH_RUNS: runs, MESH_GRACE_MS: String(GRACE_MS), MESH_SWEEP_MS: String(SWEEP_MS) },
   });
   admin = await run.mesh.connect("admin");
 }, 90_000);
@@ -144,6 +147,24 @@ test("a revoked key is refused within a second, and no other node is", async () 
   expect(Math.min(...refusals)).toBeGreaterThan(0);
   for (const id of ["n1", "n2"]) expect(await nodeRecord(id)).toMatchObject({ state: "ACTIVE" });
 }, 120_000);
+
+test("what an authenticator revoked that died before it cut anything, another one cuts", async () => {
+  const node = newcomer("w1");
+  await node.add();
+  const nc = await node.dial();
+  const store = await run.mesh.connect("authenticator");
+  const requester = new Requester(store, { inboxPrefix: "_INBOX_authenticator" });
+  const bucket = new Bucket(IDENTITIES_BUCKET, await openManager(store), requester);
+  const { value, revision } = (await bucket.read(node.id)) ?? { revision: 0 };
+  const identity = Identity.parse(JSON.parse(textOf(value ?? new Uint8Array())));
+  const revoked = { ...identity, revokedAt: new Date().toISOString(), revokedBy: "test" };
+  const stored = await bucket.write(node.id, encode(revoked), revision);
+  expect(stored).toMatchObject({ kind: "stored" });
+  const start = performance.now();
+  await nc.closed();
+  process.stdout.write(`written → cut: ${Math.round(performance.now() - start)} ms\n`);
+  await expect(node.dial()).rejects.toThrow(/Authorization/);
+}, 30_000);
 
 test("a node is not let in under what is no id: it would be part of subjects", async () => {
   const added = encode({ publicKey: nkeys.createUser().getPublicKey(), by: "test" });

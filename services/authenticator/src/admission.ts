@@ -203,6 +203,11 @@ export function keysOf({ publicKey, formerKeys }: Identity): readonly string[] {
   return [publicKey, ...formerKeys];
 }
 
+/** Those of a node's keys that are no longer good. */
+export function revokedKeysOf({ publicKey, formerKeys, revokedAt }: Identity): readonly string[] {
+  return revokedAt === null ? formerKeys : [publicKey, ...formerKeys];
+}
+
 function refused(code: ErrorCode, message: string): Refused {
   return { kind: "refused", code, message };
 }

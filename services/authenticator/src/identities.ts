@@ -19,7 +19,7 @@ import {
 } from "@swarm-mesh/protocol";
 import type { Clock, Log } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
-import { keysOf, type TokenState } from "./admission.ts";
+import { keysOf, revokedKeysOf, type TokenState } from "./admission.ts";
 
 /** What became of who may connect, after it was stored. */
 export type IdentityChange =
@@ -41,6 +41,8 @@ export interface IdentitiesOptions {
   readonly mesh: string;
   /** Told of each change that this replica stored. */
   readonly onChange: (change: IdentityChange) => void;
+  /** Told of each key that another replica revoked, when this one's watch shows it. */
+  readonly onRevoked: (publicKey: string) => void;
 }
 
 /** An identity with the revision that the next write has to be made on; 0: there was none. */
@@ -66,6 +68,10 @@ export class Identities {
   readonly #nodes: Bucket;
   /** Node ids by every key they have or had: a hint where to look. */
   readonly #nodesByKey = new Map<string, string>();
+  /** Every key that was revoked, by whomever: none is ever good again, so no older news takes one out. */
+  readonly #revokedKeys = new Set<string>();
+  /** Was everything read once? What is found until then was revoked before this replica began. */
+  #begun = false;
 
   constructor(options: IdentitiesOptions, onCurrent: () => void) {
     this.#options = options;
@@ -78,10 +84,18 @@ export class Identities {
       bucket: IDENTITIES_BUCKET,
       decode: (_key, value) => decode(Identity, value),
       onChange: ({ before, after }) => {
-        for (const key of before === undefined ? [] : keysOf(before)) this.#nodesByKey.delete(key);
-        if (after !== undefined) this.#index(after);
+        for (const key of before === undefined ? [] : keysOf(before)) {
+          this.#nodesByKey.delete(key);
+          // Somebody took it out of the store by hand: nobody knows the key.
+          if (after === undefined) this.#revokedKeys.delete(key);
+        }
+        if (after === undefined) return;
+        for (const key of this.#learn(after)) if (this.#begun) options.onRevoked(key);
       },
-      onCurrent,
+      onCurrent: () => {
+        this.#begun = true;
+        onCurrent();
+      },
     });
   }
 
@@ -94,20 +108,14 @@ export class Identities {
     return this.#view.size;
   }
 
-  /** Is this key one that was revoked, as far as this replica has heard? */
+  /** Is this key one that was revoked, here or as far as this replica has heard? */
   isRevoked(publicKey: string): boolean {
-    const node = this.#nodesByKey.get(publicKey);
-    const identity = node === undefined ? undefined : this.#view.get(node);
-    if (identity === undefined) return false;
-    return identity.publicKey !== publicKey || identity.revokedAt !== null;
+    return this.#revokedKeys.has(publicKey);
   }
 
   /** Are there revoked keys at all? */
   get someRevoked(): boolean {
-    for (const [, identity] of this.#view.entries()) {
-      if (identity.revokedAt !== null || identity.formerKeys.length > 0) return true;
-    }
-    return false;
+    return this.#revokedKeys.size > 0;
   }
 
   /**
@@ -137,7 +145,7 @@ export class Identities {
       throw new NotStoredError(`identity of ${identity.node} not stored: ${stored.kind}`);
     }
     // Known here before the watch says so: the very next connection may be its.
-    this.#index(identity);
+    this.#learn(identity);
     this.#options.onChange({ kind, identity });
   }
 
@@ -192,8 +200,12 @@ export class Identities {
     if (stored.kind !== "stored") throw new NotStoredError(`token not stored: ${stored.kind}`);
   }
 
-  #index(identity: Identity): void {
+  /** Notes an identity's keys. The answer: those that were not known to be revoked. */
+  #learn(identity: Identity): string[] {
     for (const key of keysOf(identity)) this.#nodesByKey.set(key, identity.node);
+    const news = revokedKeysOf(identity).filter((key) => !this.#revokedKeys.has(key));
+    for (const key of news) this.#revokedKeys.add(key);
+    return news;
   }
 }
 

@@ -4,8 +4,8 @@
  *
  * Any number of replicas answer the server in turn. None holds a fact: a key is looked up in the store
  * for every connection, so a revocation counts from the moment it is written, at every replica. The
- * connection that stands by then is cut at once; one that was just being made, when the server says
- * so; one that was missed, by a sweep.
+ * connection that stands by then is cut at once, by whoever wrote it and by whoever sees it written;
+ * one that was just being made, when the server says so; one that was missed, by a sweep.
  */
 import { dirname, resolve } from "node:path";
 import type { KeyPair } from "@nats-io/nkeys";
@@ -108,7 +108,11 @@ class Authenticator {
     this.#mesh = meshNameOf(issuer.getPublicKey());
     this.#connections = new Connections(deps.nc, deps.log);
     this.#audit = new AuditQueue(new AuditTrail({ ...deps, by: deps.instance }), deps.log);
-    const told = { mesh: this.#mesh, onChange: (change: IdentityChange) => this.#tell(change) };
+    const told = {
+      mesh: this.#mesh,
+      onChange: (change: IdentityChange) => this.#tell(change),
+      onRevoked: (publicKey: string) => void this.#cutKeyOf(publicKey),
+    };
     this.#identities = new Identities({ ...deps, ...told }, () => this.#current.resolve());
   }
 
@@ -185,6 +189,19 @@ class Authenticator {
     return judged.kind === "admitted"
       ? { kind: "node", node: judged.node, publicKey }
       : { kind: "refused", reason: judged.message };
+  }
+
+  /**
+   * Cuts what a key has when the watch shows that another replica revoked it. That one cuts as well,
+   * if it lives: with {@link #watchConnections} each replica alone misses no connection, whether it
+   * hears of the revocation first or of the connection.
+   */
+  async #cutKeyOf(publicKey: string): Promise<void> {
+    try {
+      await this.#connections.cutKey(publicKey);
+    } catch (error) {
+      this.#deps.log.warn({ publicKey, err: error }, "connections not cut, the sweep will");
+    }
   }
 
   /** Cuts a connection that was judged just before its key was revoked. */
