@@ -51,6 +51,13 @@ export interface SettlementOptions {
   readonly settled: () => boolean;
 }
 
+/** What became of a cancel. */
+export interface Cancelling {
+  readonly record: TaskRecord;
+  /** Is it this cancel's doing? A repeat, or one that comes too late, changes nothing. */
+  readonly changed: boolean;
+}
+
 export class Settlement {
   readonly #options: SettlementOptions;
 
@@ -109,11 +116,11 @@ export class Settlement {
   }
 
   /** Answers `mesh.tasks.cancel.<task>` with the record. A final record is answered as it is. */
-  async cancel(taskId: string): Promise<TaskRecord> {
+  async cancel(taskId: string): Promise<Cancelling> {
     const held = this.#options.tasks.get(taskId);
     if (held !== undefined) {
-      const record = await held.exclusive(() => this.#cancelHeld(held));
-      if (record !== undefined) return record;
+      const cancelling = await held.exclusive(() => this.#cancelHeld(held));
+      if (cancelling !== undefined) return cancelling;
     }
     return this.#cancelUnheld(taskId);
   }
@@ -290,12 +297,12 @@ export class Settlement {
     );
   }
 
-  async #cancelHeld(held: HeldTask): Promise<TaskRecord | undefined> {
+  async #cancelHeld(held: HeldTask): Promise<Cancelling | undefined> {
     const { records, dispatcher, epoch } = this.#options;
     for (;;) {
       if (held.gone) return undefined;
       const { record } = held;
-      if (record !== undefined && isFinal(record.status)) return record;
+      if (record !== undefined && isFinal(record.status)) return { record, changed: false };
       const next = cancelled(held, record, { epoch, at: records.now() });
       if (!(await records.write(held, next))) {
         await this.#readAgain(held);
@@ -303,7 +310,7 @@ export class Settlement {
       }
       if (record?.status === "running" && record.node !== null) this.#orderCancel(held, record);
       else dispatcher.settle(held);
-      return next;
+      return { record: next, changed: true };
     }
   }
 
@@ -321,11 +328,11 @@ export class Settlement {
   }
 
   /** No message in hand: over, waiting in the stream, or never submitted. */
-  async #cancelUnheld(taskId: string): Promise<TaskRecord> {
+  async #cancelUnheld(taskId: string): Promise<Cancelling> {
     const { records, epoch, clock } = this.#options;
     for (;;) {
       const { record, revision } = await records.read(taskId);
-      if (record !== undefined && isFinal(record.status)) return record;
+      if (record !== undefined && isFinal(record.status)) return { record, changed: false };
       if (record?.status === "running") {
         throw new RefusedError(
           "not_leader",
@@ -346,7 +353,7 @@ export class Settlement {
       const stand = new HeldTask(submission, NO_MESSAGE, clock.elapsed());
       stand.revision = revision;
       const next = cancelled(submission, record, { epoch, at: records.now() });
-      if (await records.write(stand, next)) return next;
+      if (await records.write(stand, next)) return { record: next, changed: true };
     }
   }
 

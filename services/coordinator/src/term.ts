@@ -335,8 +335,8 @@ export class Term {
   async #cancel(message: Msg): Promise<unknown> {
     const taskId = lastTokenOf(message.subject);
     if (!isTaskId(taskId)) throw new RefusedError("bad_request", "that is no task id");
-    const record = await this.#settlement.cancel(taskId);
-    if (record.status === "cancelled") this.#auditor.cancelled(record, askerOf(message));
+    const { record, changed } = await this.#settlement.cancel(taskId);
+    if (changed) this.#auditor.cancelled(record, askerOf(message));
     return record;
   }
 
