@@ -1,6 +1,6 @@
 /** Entries of the audit trail on their way: told now, written as soon as they can be, in their order. */
 import type { AuditDeed } from "@swarm-mesh/protocol";
-import { type Log, Wakeup } from "@swarm-mesh/runtime";
+import { type Counter, type Log, Wakeup } from "@swarm-mesh/runtime";
 import type { AuditTrail } from "./audit-trail.ts";
 
 /** Entries waiting; at the limit further ones are only logged. */
@@ -9,12 +9,14 @@ const WAITING_MAX = 1_000;
 export class AuditQueue {
   readonly #trail: AuditTrail;
   readonly #log: Log;
+  readonly #refusals: Counter;
   readonly #wakeup = new Wakeup();
   readonly #waiting: AuditDeed[] = [];
 
-  constructor(trail: AuditTrail, log: Log) {
+  constructor(trail: AuditTrail, log: Log, refusals: Counter) {
     this.#trail = trail;
     this.#log = log;
+    this.#refusals = refusals;
   }
 
   /** Has a deed written; who did it does not wait for that. */
@@ -36,11 +38,11 @@ export class AuditQueue {
         await this.#wakeup.wait(signal);
         continue;
       }
-      try {
-        await this.#trail.append(deed, signal);
-      } catch (error) {
-        this.#log.error({ err: error, deed }, "this is not in the audit trail");
-      }
+      await this.#trail.appendPatiently(deed, {
+        log: this.#log,
+        refusals: this.#refusals,
+        signal,
+      });
       this.#waiting.shift();
     }
   }

@@ -15,7 +15,16 @@ import {
   decode,
   MESH_AUDIT,
 } from "@swarm-mesh/protocol";
-import { backoffMs, type Clock, isoTime, type Random, REQUEST_BACKOFF } from "@swarm-mesh/runtime";
+import {
+  type BackoffPolicy,
+  backoffMs,
+  type Clock,
+  type Counter,
+  isoTime,
+  type Log,
+  type Random,
+  REQUEST_BACKOFF,
+} from "@swarm-mesh/runtime";
 import type { Msg } from "nats";
 import { z } from "zod";
 import { type AuditAnchor, NO_ENTRY, sealEntry } from "./audit-chain.ts";
@@ -23,11 +32,23 @@ import { headerBlock } from "./header-block.ts";
 import type { Requester } from "./requester.ts";
 import { goodHeaders } from "./sent-headers.ts";
 
-/** The store will not take the entry: it is too large, or this user may not write it. */
+/** The store does not take the entry: it is full, the entry too large, or this user may not write it. */
 export class AuditError extends Error {
   override readonly name = "AuditError";
   readonly code = "not_audited";
+  /** Will it never be taken, however often it is tried? */
+  readonly forGood: boolean;
+
+  constructor(message: string, forGood: boolean) {
+    super(message);
+    this.forGood = forGood;
+  }
 }
+
+/** JetStream's `message size exceeds maximum allowed`. */
+const TOO_LARGE = 10054;
+/** Between two tries to write what the store refuses: a disk has room again when somebody makes some. */
+const REFUSED_BACKOFF: BackoffPolicy = { baseMs: 1_000, maxMs: 60_000 };
 
 export interface AuditTrailOptions {
   readonly requester: Requester;
@@ -36,6 +57,14 @@ export interface AuditTrailOptions {
   readonly random: Random;
   /** Who writes, as in the logs: `coordinator-1`. */
   readonly by: string;
+}
+
+/** How a write that is refused is told of while it is tried again. */
+export interface AuditPatience {
+  readonly log: Log;
+  /** {@link auditRefusals}. */
+  readonly refusals: Counter;
+  readonly signal: AbortSignal;
 }
 
 export class AuditTrail {
@@ -70,7 +99,9 @@ export class AuditTrail {
           this.#last = { seq: entry.seq, hash: entry.hash };
           return entry;
         }
-        if (stored.kind === "refused") throw new AuditError(stored.message);
+        if (stored.kind === "refused") {
+          throw new AuditError(stored.message, stored.code === TOO_LARGE);
+        }
         // If it is stored, or will be, it is where it was to be.
         if (stored.kind === "unknown") doubtful.add(entry.seq);
       } catch (error) {
@@ -78,6 +109,34 @@ export class AuditTrail {
         this.#last = undefined;
       }
       await clock.sleep(backoffMs(REQUEST_BACKOFF, failures, random), signal);
+    }
+    return undefined;
+  }
+
+  /**
+   * {@link append} that tries on when the store refuses, until `signal` aborts. What it will never
+   * take is left out, and told to the log. Does not reject. One at a time.
+   */
+  async appendPatiently(
+    deed: AuditDeed,
+    { log, refusals, signal }: AuditPatience,
+  ): Promise<AuditEntry | undefined> {
+    const { clock, random } = this.#options;
+    for (let failures = 0; !signal.aborted; ) {
+      try {
+        const entry = await this.append(deed, signal);
+        if (failures > 0) log.info({ failures }, "the audit trail is written again");
+        return entry;
+      } catch (error) {
+        if (error instanceof AuditError && error.forGood) {
+          log.error({ err: error, deed }, "this is not in the audit trail");
+          return undefined;
+        }
+        refusals.inc();
+        // Said once for as long as it lasts.
+        if (++failures === 1) log.error({ err: error }, "the audit trail stands still, trying on");
+        await clock.sleep(backoffMs(REFUSED_BACKOFF, failures, random), signal);
+      }
     }
     return undefined;
   }

@@ -59,3 +59,11 @@ export function leaseRenewals(meters: Meters): Family<Counter> {
     ["renewed", "unknown", "disputed", "lost"],
   );
 }
+
+/** Writes of the audit trail that the store refused: while it counts on, the trail stands still. */
+export function auditRefusals(meters: Meters): Counter {
+  return meters.counter({
+    name: "mesh_audit_refused_total",
+    help: "Writes to the audit trail that the store refused; the trail stands still until one is taken.",
+  });
+}

@@ -31,7 +31,7 @@ export {
 export { type HeaderEntry, headerBlock } from "./header-block.ts";
 export { Lease, type LeaseOptions, type RenewResult } from "./lease.ts";
 export { type ListenOptions, listen } from "./listen.ts";
-export { type Identity, leaseRenewals, meterIdentity, meterLink } from "./meters.ts";
+export { auditRefusals, type Identity, leaseRenewals, meterIdentity, meterLink } from "./meters.ts";
 export {
   REQUEST_TIMEOUT_MS,
   type Reply,

@@ -2,7 +2,7 @@ import { MESH_AUDIT } from "@swarm-mesh/protocol";
 import { systemRandom } from "@swarm-mesh/runtime";
 import { type Deps, test } from "@swarm-mesh/testkit";
 import { expect } from "vitest";
-import { AuditQueue, AuditTrail, AuditVerifier, Requester } from "../src/mod.ts";
+import { AuditQueue, AuditTrail, AuditVerifier, auditRefusals, Requester } from "../src/mod.ts";
 
 const never = new AbortController().signal;
 const deed = (target: string) => ({
@@ -74,7 +74,7 @@ test("a write whose answer is lost is there once", async ({ deps }) => {
 });
 
 test("what is told is written in its order, by whoever runs", async ({ deps, run }) => {
-  const queue = new AuditQueue(writer(deps, "a"), deps.log);
+  const queue = new AuditQueue(writer(deps, "a"), deps.log, auditRefusals(deps.meters));
   for (const target of ["n1", "n2", "n3"]) queue.tell(deed(target));
   // One that no store takes holds up none of the others.
   queue.tell({ ...deed("n4"), details: { much: "x".repeat(70_000) } });

@@ -9,7 +9,14 @@
  */
 import { dirname, resolve } from "node:path";
 import type { KeyPair } from "@nats-io/nkeys";
-import { AuditQueue, AuditTrail, listen, RefusedError, serve } from "@swarm-mesh/bus";
+import {
+  AuditQueue,
+  AuditTrail,
+  auditRefusals,
+  listen,
+  RefusedError,
+  serve,
+} from "@swarm-mesh/bus";
 import {
   ConfigError,
   readSeed,
@@ -107,7 +114,8 @@ class Authenticator {
     this.#issuer = issuer;
     this.#mesh = meshNameOf(issuer.getPublicKey());
     this.#connections = new Connections(deps.nc, deps.log);
-    this.#audit = new AuditQueue(new AuditTrail({ ...deps, by: deps.instance }), deps.log);
+    const trail = new AuditTrail({ ...deps, by: deps.instance });
+    this.#audit = new AuditQueue(trail, deps.log, auditRefusals(deps.meters));
     const told = {
       mesh: this.#mesh,
       onChange: (change: IdentityChange) => this.#tell(change),

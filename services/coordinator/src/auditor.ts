@@ -6,10 +6,11 @@
  *
  * Nothing of a task waits for it. A leader that dies takes at most its notes of a second along; each
  * entry says up to which revision of the records it goes, and the next leader reads what is newer.
- * So an entry may tell of a submit that another has told of, and none is left out.
+ * So an entry may tell of a submit that another has told of, and none is left out. While the store
+ * takes no entry they wait here, counted where they are too many to be named.
  */
 import { DeliverPolicy, JetStreamApiError, jetstream } from "@nats-io/jetstream";
-import { AuditError, AuditTrail, bucketStream } from "@swarm-mesh/bus";
+import { AuditTrail, bucketStream } from "@swarm-mesh/bus";
 import type { ServiceDeps } from "@swarm-mesh/process";
 import {
   type AuditDeed,
@@ -21,6 +22,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { aborted, backoffMs, LOOP_BACKOFF, Wakeup, within } from "@swarm-mesh/runtime";
 import type { HeldTask } from "./held-task.ts";
+import type { CoordinatorMeters } from "./meters.ts";
 import { SubmitNotes } from "./submit-notes.ts";
 
 /** An entry is written this much later than the one before it, at the earliest. */
@@ -35,6 +37,11 @@ const CANCELS_AT_ONCE = 20;
 const LAST_WORD_MS = 500;
 /** Records read at once while looking for what an earlier leader did not write. */
 const READ_AT_ONCE = 500;
+/**
+ * Tasks remembered meanwhile, to tell of each once; then all are forgotten, and a task whose record
+ * changed before and after is counted twice. 10 MB.
+ */
+const SEEN_MAX = 100_000;
 
 interface Cancel {
   readonly taskId: string;
@@ -44,6 +51,7 @@ interface Cancel {
 
 export interface AuditorOptions {
   readonly deps: Omit<ServiceDeps, "meters" | "ready">;
+  readonly meters: Pick<CoordinatorMeters, "auditRefusals">;
   readonly epoch: number;
   /** The newest revision of the records that this leader has written; 0: none yet. */
   readonly newestRevision: () => number;
@@ -144,7 +152,6 @@ export class Auditor {
         await this.#append(deed, signal);
         return;
       } catch (error) {
-        if (error instanceof AuditError) throw error;
         deps.log.warn({ err: error }, "audit trail not begun yet");
         await deps.clock.sleep(backoffMs(LOOP_BACKOFF, failures, deps.random), signal);
       }
@@ -179,6 +186,7 @@ export class Auditor {
         const record = decode(TaskRecord, message.data);
         if (!record.ok || at > this.#base || seen.has(record.value.id)) continue;
         const { id, capability } = record.value;
+        if (seen.size >= SEEN_MAX) seen.clear();
         seen.add(id);
         notes.note({ id, capability, signer: null, seq: 0 });
         if (message.info.pending === 0) at = this.#base;
@@ -193,7 +201,9 @@ export class Auditor {
   }
 
   async #append(deed: AuditDeed, signal: AbortSignal): Promise<void> {
-    await this.#trail.append(deed, signal);
+    const { deps, meters } = this.#options;
+    const patience = { log: deps.log, refusals: meters.auditRefusals, signal };
+    await this.#trail.appendPatiently(deed, patience);
   }
 }
 

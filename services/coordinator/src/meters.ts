@@ -3,6 +3,7 @@
  *
  * Cells are held by whoever counts: what happens for every task is an addition to one of them.
  */
+import { auditRefusals } from "@swarm-mesh/bus";
 import { Lane, MoveReason } from "@swarm-mesh/protocol";
 import {
   type Counter,
@@ -52,6 +53,7 @@ export class CoordinatorMeters {
   readonly conflicts: Counter;
   readonly writesAgain: Counter;
   readonly terms: Counter;
+  readonly auditRefusals: Counter;
 
   constructor(meters: Meters) {
     this.#finished = meters.counters({
@@ -128,6 +130,7 @@ export class CoordinatorMeters {
       "Writes of a record sent again, because the store had not answered.",
     );
     this.terms = plain("mesh_leader_terms_total", "Terms that this replica began.");
+    this.auditRefusals = auditRefusals(meters);
     this.#other = this.#make(OTHER);
   }
 

@@ -228,14 +228,13 @@ class Replica {
     const announced = announceLeader(this.#deps, "elected", epoch);
     const ended = new AbortController();
     const either = AbortSignal.any([signal, ended.signal]);
+    const shared = { deps: this.#deps, meters: this.#meters, epoch };
     const term = new Term({
+      ...shared,
       config: this.#config,
-      deps: this.#deps,
-      meters: this.#meters,
-      epoch,
       fleet: this.#fleet,
       trusted: () => lease.trusted() && !either.aborted,
-      auditor: (newestRevision) => new Auditor({ deps: this.#deps, epoch, newestRevision }),
+      auditor: (newestRevision) => new Auditor({ ...shared, newestRevision }),
       onFree: this.#onFree,
     });
     this.#term = term;
