@@ -80,6 +80,8 @@ export class Trust {
   #signers: Signers;
   #stamp: string;
   #lookedAtMs: number;
+  /** Why the file could not be read at the last look; `undefined`: it could. */
+  #problem: string | undefined;
 
   /** Reads the file. Throws {@link SetupError} when it cannot be, or a capability is not offered. */
   constructor({ signers, requireSigned = [] }: TrustOptions, deps: TrustDeps) {
@@ -162,12 +164,18 @@ export class Trust {
     try {
       const stamp = stampOf(this.#file);
       if (stamp === this.#stamp) return;
+      const text = readFileSync(this.#file, "utf8");
+      // Only now: what could not be read is looked at again, what was read once it has changed.
       this.#stamp = stamp;
-      this.#signers = parseSigners(readFileSync(this.#file, "utf8"));
+      this.#problem = undefined;
+      this.#signers = parseSigners(text);
       log.info({ file: this.#file, signers: this.#signers.size }, "trusted signers read again");
     } catch (error) {
-      // Someone may be writing it: it is told, and looked at again once it has changed.
+      // Someone may be writing it.
       const problem = error instanceof SignersFileError ? error.message : messageOf(error);
+      // Said once for as long as it lasts.
+      if (problem === this.#problem) return;
+      this.#problem = problem;
       log.error(
         { file: this.#file, problem },
         "trusted signers not read; those before stay trusted",

@@ -1,3 +1,5 @@
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { Header } from "@swarm-mesh/protocol";
 import { isoTime, silentLog } from "@swarm-mesh/runtime";
 import { ManualClock } from "@swarm-mesh/testkit";
@@ -153,6 +155,20 @@ describe("the signers", () => {
     expect(judge({ id: "g", signer: next })).toBe("unknown_signer");
   });
 
+  test("are looked at again after a read that failed, though the file is the same", async ({
+    scene: { clock, file, judge },
+  }) => {
+    file.write(`ci ${next.publicKey}\n`);
+    await clock.advance(1_000);
+    const before = whileNothingCanBeRead(() => judge({ id: "a" }));
+    await clock.advance(1_000);
+    expect([before, judge({ id: "b" }), judge({ id: "c", signer: next })]).toEqual([
+      "ci",
+      "unknown_signer",
+      "ci",
+    ]);
+  });
+
   test("are trusted with what they may sign, and from when on", async ({
     scene: { clock, file, judge },
   }) => {
@@ -194,3 +210,18 @@ describe("the signers", () => {
     expect(make(file.path, [])).toThrow(/line 1/);
   });
 });
+
+/** As when this process has no file descriptor left. */
+function whileNothingCanBeRead<T>(work: () => T): T {
+  const { readFileSync } = fs;
+  fs.readFileSync = () => {
+    throw Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+  };
+  syncBuiltinESMExports();
+  try {
+    return work();
+  } finally {
+    fs.readFileSync = readFileSync;
+    syncBuiltinESMExports();
+  }
+}
