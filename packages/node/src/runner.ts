@@ -145,6 +145,8 @@ export class Runner {
     this.counts.refused++;
     // To an older leader nothing is said: whoever has the task now knows better.
     if (error.code === "stale") return;
+    // Nor when too much waits to be told: the coordinator asks after what it hears nothing of.
+    if (this.outbox.full) return;
     this.outbox.add({ taskId, attempt, epoch, agent: undefined, end: { ok: false, error } });
     this.#wakeup.ring();
   }

@@ -1,6 +1,7 @@
-import type { BatchedTask } from "@swarm-mesh/protocol";
-import { latch } from "@swarm-mesh/runtime";
+import { BATCH_MAX, type BatchedTask, wireError } from "@swarm-mesh/protocol";
+import { latch, Meters } from "@swarm-mesh/runtime";
 import { expect } from "vitest";
+import { PENDING_OUTCOMES_MAX } from "../src/outbox.ts";
 import { test } from "./mesh.ts";
 
 const task = (taskId: string, capability: string, text = "", attempt = 1): BatchedTask => {
@@ -46,6 +47,28 @@ test("turns down what it cannot take by an outcome, since nobody waits for an an
     { taskId: "t2", attempt: 1, ok: false, error: { code: "busy" } },
     { taskId: "t2", attempt: 2, ok: true },
   ]);
+});
+
+test("turns down by outcomes no more than may wait to be told; of the rest it tells who asks", async ({
+  mesh,
+}) => {
+  const meters = new Meters();
+  const node = mesh.node({ meters }).handle("echo", (input) => input);
+  await node.start();
+  const { plane } = mesh;
+  plane.answerOutcome = () => ({ error: wireError("unavailable", "the store is away", true) });
+  const given = PENDING_OUTCOMES_MAX + 10 * BATCH_MAX;
+  for (let from = 0; from < given; from += BATCH_MAX) {
+    plane.give(Array.from({ length: BATCH_MAX }, (_, i) => task(`t${from + i}`, "nothing")));
+  }
+  await expect.poll(() => node.counts?.refused, { timeout: 10_000 }).toBeGreaterThanOrEqual(given);
+  const waiting = [...meters.all()].find(({ name }) => name === "mesh_node_outcomes_waiting");
+  const read = waiting !== undefined && "read" in waiting ? await waiting.read() : [];
+  expect(read).toMatchObject([{ value: PENDING_OUTCOMES_MAX }]);
+  expect(await plane.dispatch({ id: `t${given - 1}`, capability: "nothing" })).toMatchObject({
+    error: { code: "unknown_capability" },
+  });
+  plane.answerOutcome = () => ({ answer: "recorded" });
 });
 
 test("runs nothing of a batch for another life, of an older term, or that cannot be read", async ({

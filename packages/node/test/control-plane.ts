@@ -84,7 +84,8 @@ export class ControlPlane {
       const outcomes = message.json<OutcomeBatch>().map((outcome) => ({ ...outcome, nodeId }));
       this.batches.push(outcomes.length);
       for (const outcome of outcomes) this.outcomes.put(outcome);
-      return { answers: outcomes.map(() => "recorded") };
+      const answers = outcomes.map((one) => this.answerOutcome(one) as { answer?: string });
+      return { answers: answers.map(({ answer }) => answer ?? "again") };
     });
     this.#answer("mesh.tasks.progress.>", (message) => {
       this.progress.put({ ...message.json<Progress>(), taskId: tokenOf(message.subject, 4) });
