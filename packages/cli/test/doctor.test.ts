@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { diagnose } from "../src/doctor/doctor.ts";
+import { diagnose, settled } from "../src/doctor/doctor.ts";
 import type { Facts, ServerFacts, StoreFacts } from "../src/doctor/facts.ts";
 import { SERVICES } from "../src/services.ts";
 
@@ -180,6 +180,11 @@ const ROWS: readonly (readonly [string, Partial<Facts>, readonly (string | RegEx
     ["fail: no registry answers", "warn: one migrator: nobody takes over at once when it dies"],
   ],
   [
+    "that each service is alone, in one line",
+    { services: Object.fromEntries(SERVICES.map((name) => [name, 1])) },
+    [/^warn: one each of registry, .*, authenticator: nobody takes over at once when it dies$/],
+  ],
+  [
     "that nobody lets nodes in, where nobody needs it",
     { services: { ...WELL.services, authenticator: 0 } },
     [/^warn: no authenticator answers: no node can be let in but by the server's configuration$/],
@@ -235,5 +240,58 @@ describe("it tells", () => {
     expect(found).toEqual(
       expected.map((one) => (typeof one === "string" ? one : expect.stringMatching(one))),
     );
+  });
+});
+
+describe("what an election explains", () => {
+  const nobodyLeads = { leases: { nodes: new Map(), leaders: new Map() } };
+  const unled: Partial<Facts> = { stores: [store("X", { leader: "" })] };
+
+  /** How often it looked, and what it told, when the first `count` looks find `during`. */
+  async function watching(during: Partial<Facts>, count: number) {
+    let now = 0;
+    let looks = 0;
+    const clock = {
+      elapsed: () => now,
+      sleep: async (ms: number) => {
+        now += ms;
+      },
+    };
+    const facts = await settled(async () => {
+      looks++;
+      return { ...WELL, ...(looks <= count ? during : {}) };
+    }, clock);
+    return { looks, seconds: now / 1_000, told: troubles(facts) };
+  }
+
+  test.each<[string, Partial<Facts>]>([
+    ["a stream nobody leads", unled],
+    [
+      "a store that does not answer",
+      { stores: [{ name: "X", found: undefined, problem: "timeout" }] },
+    ],
+    ["that nobody leads", nobodyLeads],
+    ["that the leases do not answer", { leases: undefined }],
+    ["that the registry does not answer", { nodes: undefined }],
+    [
+      "a cluster without a leader",
+      { servers: THREE.map((one) => ({ ...one, cluster: { size: 3, leader: "" } })) },
+    ],
+  ])("%s, is waited for and not told", async (_, during) => {
+    expect(await watching(during, 3)).toEqual({ looks: 4, seconds: 1.5, told: [] });
+  });
+
+  test("is told when it stays", async () => {
+    const { seconds, told } = await watching(unled, Number.POSITIVE_INFINITY);
+    expect(seconds).toBe(10);
+    expect(told).toEqual([expect.stringMatching(/^fail: .*no leader, so no writes$/)]);
+  });
+
+  test.each<[string, Partial<Facts>]>([
+    ["a key that others can read", { secrets: [{ path: "/k/n1.nk", mode: 0o644 }] }],
+    ["no coordinator that could lead", { ...nobodyLeads, services: {} }],
+    ["a lost majority", { ...unled, servers: THREE.slice(2) }],
+  ])("is not %s: that is told at once", async (_, facts) => {
+    expect(await watching(facts, Number.POSITIVE_INFINITY)).toMatchObject({ looks: 1 });
   });
 });

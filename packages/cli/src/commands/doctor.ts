@@ -7,7 +7,7 @@ durability and availability are really in force: how many servers may be lost, h
 are and whether they agree, what a power failure may cost. With the admin's key it asks the servers
 themselves; with the viewer's, what only they can tell is told as unknown.
 
-Ends with 1 when something is to be mended.
+Ends with 1 when something is to be mended. What an election may explain is waited for, 10 s at most.
 
 Examples:
   $ swarmctl doctor

@@ -1,4 +1,5 @@
 /** `swarmctl doctor`: what the mesh can bear to lose, and what is wrong with it. */
+import { type Clock, systemClock } from "@swarm-mesh/runtime";
 import type { Call } from "../call.ts";
 import { Exit } from "../exit.ts";
 import { type Colour, type Paint, print } from "../output.ts";
@@ -6,16 +7,33 @@ import { withSession } from "../session.ts";
 import type { Facts, Finding, Level } from "./facts.ts";
 import { gather } from "./gather.ts";
 import { keyFindings, nodeFindings, serviceFindings, storeFindings } from "./mesh.ts";
-import { clockFindings, durabilityFindings, serverFindings } from "./servers.ts";
+import { clockFindings, durabilityFindings, mayBeElecting, serverFindings } from "./servers.ts";
 
 /** Looks at everything, prints what was found, and ends with 1 when something must be done. */
 export function examine(call: Call): Promise<number> {
   return withSession(call, "admin", async (session) => {
-    const findings = diagnose(await gather(session));
+    const findings = diagnose(await settled(() => gather(session), systemClock));
     const worst = worstOf(findings);
     print(call.io, session.format, { worst, findings }, () => report(findings, session.paint));
     return worst === "fail" ? Exit.error : Exit.ok;
   });
+}
+
+/** How long an election is waited for: one takes 4 to 9 s. */
+const PATIENCE_MS = 10_000;
+const LOOK_AGAIN_MS = 500;
+
+/** The facts, and those of a later look while there may be an election: it is nothing to be mended. */
+export async function settled(
+  look: () => Promise<Facts>,
+  clock: Pick<Clock, "elapsed" | "sleep">,
+): Promise<Facts> {
+  const endsAtMs = clock.elapsed() + PATIENCE_MS;
+  for (;;) {
+    const facts = await look();
+    if (!mayBeElecting(facts) || clock.elapsed() >= endsAtMs) return facts;
+    await clock.sleep(LOOK_AGAIN_MS);
+  }
 }
 
 /** What is to be said about the facts, section by section. */

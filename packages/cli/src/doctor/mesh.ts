@@ -72,7 +72,7 @@ function troublesOf({ name, found, problem }: StoreFacts, size: number): readonl
     troubles.push({ level: "fail", says, remedy: "`nats stream edit <name> --replicas 3`, each" });
   }
   if (found.leader === "") {
-    const remedy = "an election takes 4 to 9 s: ask again";
+    const remedy = "no election has ended it: does a majority of its servers run?";
     troubles.push({ level: "fail", says: "no leader, so no writes", remedy });
   }
   if (found.behind.length > 0) {
@@ -85,29 +85,45 @@ function troublesOf({ name, found, problem }: StoreFacts, size: number): readonl
 
 export function serviceFindings({ services, leases, enrolled }: Facts): readonly Finding[] {
   const say = about("services");
-  const findings = SERVICES.map((service) => {
+  const findings = SERVICES.flatMap((service) => {
     const count = services[service] ?? 0;
-    const remedy = `\`swarmctl service ${service}\` on another machine`;
-    if (count === 0 && service === "authenticator") return noAuthenticator(say, enrolled ?? 0);
+    if (count === 0 && service === "authenticator") return [noAuthenticator(say, enrolled ?? 0)];
     if (count === 0)
-      return say("fail", `no ${service} answers`, `start one: \`swarmctl service ${service}\``);
-    if (count === 1)
-      return say("warn", `one ${service}: nobody takes over at once when it dies`, remedy);
-    return say("ok", `${count} replicas of ${service}`);
+      return [say("fail", `no ${service} answers`, `start one: \`swarmctl service ${service}\``)];
+    return count === 1 ? [] : [say("ok", `${count} replicas of ${service}`)];
   });
+  findings.push(...loneFindings(say, services));
   if (leases === undefined)
     return [...findings, say("unknown", "who leads: the leases do not answer")];
   const leader = leases.leaders.get("coordinator");
   findings.push(
     leader === undefined
-      ? say(
-          "fail",
-          "no coordinator leads: nothing is placed",
-          "ask again in 10 s; else see their logs",
-        )
+      ? say("fail", "no coordinator leads: nothing is placed", "see the coordinators' logs")
       : say("ok", `${leader.instance} leads`),
   );
   return findings;
+}
+
+/** Services that run once, in one line: on a mesh of one machine that is each of them. */
+function loneFindings(say: Say, services: Facts["services"]): readonly Finding[] {
+  const alone = SERVICES.filter((service) => services[service] === 1);
+  const [only, second] = alone;
+  if (only === undefined) return [];
+  return second === undefined
+    ? [
+        say(
+          "warn",
+          `one ${only}: nobody takes over at once when it dies`,
+          `\`swarmctl service ${only}\` on another machine`,
+        ),
+      ]
+    : [
+        say(
+          "warn",
+          `one each of ${alone.join(", ")}: nobody takes over at once when it dies`,
+          "`swarmctl service <name>` on another machine, for each",
+        ),
+      ];
 }
 
 /** A mesh whose nodes are all in the server's configuration can do without one. */

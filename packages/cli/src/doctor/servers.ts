@@ -2,6 +2,7 @@
 import { atLeast, isThisMachine, SERVER_VERSION_MIN } from "@swarm-mesh/bus";
 import { PAYLOAD_MAX_BYTES } from "@swarm-mesh/protocol";
 import { bytes } from "../output.ts";
+import type { ServiceName } from "../services.ts";
 import { about, type Facts, type Finding, type Say, type ServerFacts } from "./facts.ts";
 
 /** From which a task of full size fits, with headers and checkpoint, on its way to a node. */
@@ -12,6 +13,37 @@ const STORE_WARN_SHARE = 0.8;
 const STORE_FAIL_SHARE = 0.95;
 /** Clocks are for people alone: nothing is decided by them, but times in records confuse. */
 const SKEW_WARN_MS = 1_000;
+
+/**
+ * Is there what an election may explain, of servers or coordinators? Then it is over within seconds,
+ * and nothing is to be mended. Without a majority there is none.
+ */
+export function mayBeElecting({
+  servers,
+  connected,
+  stores,
+  services,
+  leases,
+  nodes,
+}: Facts): boolean {
+  const clusters = (servers ?? []).flatMap(({ cluster }) => cluster ?? []);
+  const size = Math.max(1, ...clusters.map((cluster) => cluster.size));
+  if (servers !== undefined && servers.length < Math.floor(size / 2) + 1) return false;
+  const known = clusters.some(({ leader }) => leader !== "");
+  const leaderless = servers !== undefined && connected.clustered && !known;
+  const unled = stores.some(({ found }) => found?.leader === "");
+  const lives = (service: ServiceName): boolean => (services[service] ?? 0) > 0;
+  const silent =
+    stores.some(({ problem }) => problem !== undefined) ||
+    leases?.leaders.has("coordinator") !== true;
+  // To a key that may ask nobody, nobody answers.
+  return (
+    leaderless ||
+    unled ||
+    (silent && lives("coordinator")) ||
+    (nodes === undefined && lives("registry"))
+  );
+}
 
 export function serverFindings(facts: Facts): readonly Finding[] {
   const say = about("servers");
@@ -69,11 +101,7 @@ function majority(say: Say, servers: readonly ServerFacts[]): readonly Finding[]
   }
   findings.push(
     leader === undefined
-      ? say(
-          "fail",
-          "the cluster has no leader",
-          "an election takes 4 to 9 s: ask again; else see their logs",
-        )
+      ? say("fail", "the cluster has no leader", "no election has ended it: see their logs")
       : say("ok", `${leader.cluster?.leader} leads the cluster`),
   );
   return findings;
