@@ -34,7 +34,7 @@ export function processIo(): Io {
   return {
     env,
     cwd: process.cwd(),
-    home: homedir(),
+    home: homeOf(),
     terminal,
     colour: terminal && (env["NO_COLOR"] ?? "") === "" && env["TERM"] !== "dumb",
     out: (text) => void stdout.write(text),
@@ -45,6 +45,18 @@ export function processIo(): Io {
     confirm,
     interrupted: onceInterrupted(),
   };
+}
+
+/**
+ * Where this user's own files are. A process may run as a user without an entry in any list, as units of
+ * systemd and containers do; it has none, and looks where others of them are sent.
+ */
+export function homeOf(lookUp: () => string = homedir): string {
+  try {
+    return lookUp();
+  } catch {
+    return "/";
+  }
 }
 
 async function confirm(question: string): Promise<boolean | undefined> {
