@@ -86,6 +86,24 @@ test("Prometheus looks where install.sh has put the services, and where compose.
   );
 });
 
+test("beside compose.yaml Prometheus reaches everything that it looks for", () => {
+  type Compose = { services: Record<string, { environment?: Record<string, string> }> };
+  const { services } = yaml<Compose>("deploy/compose.observability.yaml");
+  const { scrape_configs } = yaml<{
+    scrape_configs: { dns_sd_configs: { names: string[]; port: number }[] }[];
+  }>("deploy/prometheus/compose.yml");
+  const looked = scrape_configs.flatMap(({ dns_sd_configs }) => dns_sd_configs);
+  expect(looked.length).toBeGreaterThan(0);
+  for (const { names, port } of looked) {
+    for (const name of names) {
+      expect(services[name]?.environment, name).toEqual({
+        MESH_HTTP_PORT: String(port),
+        MESH_HTTP_HOST: "0.0.0.0",
+      });
+    }
+  }
+});
+
 test("compose.observability.yaml changes services that there are, and publishes nothing to others", () => {
   type Compose = { services: Record<string, { image?: string; ports?: string[] }> };
   const own = yaml<Compose>("deploy/compose.observability.yaml").services;
