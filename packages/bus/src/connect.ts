@@ -31,7 +31,10 @@ export interface ConnectOptions {
   /** How it is encrypted. Default: what the environment says, see {@link protectionFrom}. */
   readonly protection?: Protection | undefined;
   readonly log?: Log;
-  /** Told each time the server refuses our key, at first and later. It is tried on all the same. */
+  /**
+   * Told each time the server refuses our key, at first and later, and then alone says so: a refusal
+   * may be usual. It is tried on all the same.
+   */
   readonly onRefused?: () => void;
   /** Gives up trying to reach a server at first; the connection itself is closed by its owner. */
   readonly signal?: AbortSignal;
@@ -109,10 +112,11 @@ class Refusals {
   note(): void {
     this.#count++;
     this.#waitMs = backoffMs(LOOP_BACKOFF, this.#count, systemRandom);
-    if (this.#count === 1) {
+    const { onRefused } = this.#options;
+    if (onRefused !== undefined) onRefused();
+    else if (this.#count === 1) {
       this.#log.warn({}, "the server refuses our key; trying on, ever less often");
     }
-    this.#options.onRefused?.();
   }
 
   over(): void {

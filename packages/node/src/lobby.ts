@@ -96,6 +96,8 @@ export class Inquiry {
   #asking = false;
   #since = 0;
   #last = Number.NEGATIVE_INFINITY;
+  /** Was it said that the key is refused? */
+  #said = false;
 
   constructor(options: InquiryOptions) {
     this.#options = options;
@@ -105,9 +107,21 @@ export class Inquiry {
   onRefused(): void {
     const { clock, seed } = this.#options;
     const now = clock.elapsed();
-    if (now - this.#last > SAME_REFUSAL_MS) this.#since = now;
+    if (now - this.#last > SAME_REFUSAL_MS) {
+      this.#since = now;
+      this.#said = false;
+    }
     this.#last = now;
-    if (!this.#asking && seed !== undefined) void this.#ask(seed);
+    if (seed === undefined) this.#warn("no key");
+    else if (!this.#asking) void this.#ask(seed);
+  }
+
+  /** A refusal that nobody cured: one that comes before a token is taken is usual, and not told. */
+  #warn(problem: string): void {
+    if (this.#said) return;
+    this.#said = true;
+    const { log, nodeId } = this.#options;
+    log.warn({ nodeId, problem }, "the server refuses our key; trying on, ever less often");
   }
 
   async #ask(seed: Uint8Array): Promise<void> {
@@ -116,7 +130,7 @@ export class Inquiry {
     this.#asking = true;
     const answer = await askLobby({ servers, seed, protection, request }).catch(
       (error: unknown) => {
-        log.info({ nodeId, err: error }, "nobody says why the key is refused; trying on");
+        log.debug({ nodeId, err: error }, "nobody says why the key is refused");
         return undefined;
       },
     );
@@ -124,5 +138,12 @@ export class Inquiry {
     const verdict = judgeLobby(answer, nodeId, clock.elapsed() - this.#since);
     if (verdict.kind === "end") onEnd(new JoinRefusedError(verdict.code, verdict.message));
     else if (answer?.kind === "ok") log.info({ nodeId }, "the mesh lets the key in");
+    else this.#warn(problemOf(answer));
   }
+}
+
+/** Why nothing came of asking. */
+function problemOf(answer: Answer<JoinAnswer> | undefined): string {
+  if (answer === undefined) return "nobody is there to say why";
+  return answer.kind === "refused" ? answer.error.message : answer.kind;
 }

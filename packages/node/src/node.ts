@@ -43,7 +43,7 @@ import {
   type TaskContext,
   type TaskHandler,
 } from "./handler.ts";
-import { MeshView, register } from "./join.ts";
+import { JoinRefusedError, MeshView, register } from "./join.ts";
 import { Life } from "./life.ts";
 import { Inquiry } from "./lobby.ts";
 import { NodeMeters } from "./meters.ts";
@@ -363,7 +363,10 @@ export class MeshNode {
   #end(failure: Error): void {
     if (this.#phase === "closed" || this.#stop.signal.aborted) return;
     this.#session?.runner.fence();
-    this.#log.error({ nodeId: this.id, err: failure }, "node ended");
+    const said = { nodeId: this.id, err: failure };
+    // Whoever started the node is told the reason; the stack of a refusal says nothing to anybody.
+    if (failure instanceof JoinRefusedError) this.#log.debug(said, "node refused");
+    else this.#log.error(said, "node ended");
     void this.#close(failure);
   }
 
