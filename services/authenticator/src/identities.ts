@@ -108,6 +108,12 @@ export class Identities {
     return this.#view.size;
   }
 
+  /** Nodes that are enrolled and not revoked; `undefined`: not known yet. */
+  get enrolled(): number | undefined {
+    if (!this.#begun) return undefined;
+    return [...this.#view.entries()].filter(([, { revokedAt }]) => revokedAt === null).length;
+  }
+
   /** Is this key one that was revoked, here or as far as this replica has heard? */
   isRevoked(publicKey: string): boolean {
     return this.#revokedKeys.has(publicKey);

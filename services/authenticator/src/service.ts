@@ -122,6 +122,10 @@ class Authenticator {
       onRevoked: (publicKey: string) => void this.#cutKeyOf(publicKey),
     };
     this.#identities = new Identities({ ...deps, ...told }, () => this.#current.resolve());
+    deps.meters.gauge(
+      { name: "mesh_nodes_enrolled", help: "Nodes that are enrolled, and not revoked." },
+      () => this.#identities.enrolled ?? [],
+    );
   }
 
   async run(signal: AbortSignal): Promise<void> {
