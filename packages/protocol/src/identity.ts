@@ -17,8 +17,11 @@ export const PublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, {
 const Who = z.string().min(1).max(128);
 const Time = z.iso.datetime();
 
-/** How many former keys of a node are remembered, to say of one that it was revoked. */
-export const FORMER_KEYS_MAX = 8;
+/**
+ * How many former keys a node may have. None is ever forgotten, since it would be a stranger's then,
+ * whom a token lets in: a node that has had so many is given no further one.
+ */
+export const FORMER_KEYS_MAX = 128;
 
 /** A node that was enrolled, the value of `<node>` in `mesh_identities`. Times are for people. */
 export const Identity = z.looseObject({

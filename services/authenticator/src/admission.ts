@@ -153,6 +153,12 @@ export function judgeClaim(claim: Claim): Admitted | { readonly kind: "enrol" } 
       `${node} is enrolled with another key: choose another id, or revoke ${node} first`,
     );
   }
+  if (owner !== undefined && owner.formerKeys.length >= FORMER_KEYS_MAX) {
+    return refused(
+      "id_in_use",
+      `${node} has had ${FORMER_KEYS_MAX + 1} keys, and all stay refused: choose another id`,
+    );
+  }
   if (owner === undefined && seen) {
     return refused(
       "id_in_use",
@@ -188,7 +194,7 @@ export function enrolled(
     revokedAt: null,
     revokedBy: null,
     reason: null,
-    formerKeys: former.slice(0, FORMER_KEYS_MAX),
+    formerKeys: former,
   };
 }
 

@@ -1,5 +1,12 @@
 import { createAccount, createUser } from "@nats-io/nkeys";
-import { type Identity, joinToken, meshNameOf, NODES_MAX } from "@swarm-mesh/protocol";
+import {
+  encode,
+  IDENTITIES_BUCKET,
+  Identity,
+  joinToken,
+  meshNameOf,
+  NODES_MAX,
+} from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
 import {
   type Claim,
@@ -11,6 +18,7 @@ import {
   judgeWithoutToken,
   keysOf,
   revoked,
+  revokedKeysOf,
   type TokenState,
 } from "../src/admission.ts";
 import { isSignedBy, signingPair } from "../src/native-keys.ts";
@@ -153,6 +161,39 @@ describe("an id", () => {
     expect(judgeClaim(claim(part))).toMatchObject(verdict);
   });
 });
+
+test("every key that a node ever had stays refused", () => {
+  let identity = enrolled(undefined, { id: "n7", publicKey: keyOf(0), how: "key" }, DEED);
+  const claim = (publicKey: string) => ({ node: "n7", publicKey, holder: undefined, seen: true });
+  let had = 1;
+  for (; ; had++) {
+    identity = revoked(identity, DEED, "x".repeat(1_024));
+    const judged = judgeClaim({ ...claim(keyOf(had)), owner: identity, count: 1 });
+    if (judged.kind === "refused") {
+      expect(judged.message).toBe(
+        `n7 has had ${had} keys, and all stay refused: choose another id`,
+      );
+      break;
+    }
+    identity = enrolled(identity, { id: "n7", publicKey: keyOf(had), how: "key" }, DEED);
+  }
+  expect(had).toBeGreaterThan(100);
+  // It must fit into the store, or the node could not be revoked.
+  expect(Buffer.byteLength(encode(Identity.parse(identity)))).toBeLessThan(
+    IDENTITIES_BUCKET.maxValueBytes,
+  );
+  for (let key = 0; key < had; key++) {
+    expect(revokedKeysOf(identity)).toContain(keyOf(key));
+    expect(judgeKey(identity, keyOf(key))).toMatchObject({ code: "revoked" });
+  }
+});
+
+/** Another public key for each number. */
+function keyOf(number: number): string {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const [high = "", low = ""] = [number / 32, number % 32].map((at) => letters[Math.floor(at)]);
+  return `U${high}${low}${"A".repeat(53)}`;
+}
 
 describe("native signatures", () => {
   const user = createUser();
