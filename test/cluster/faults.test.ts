@@ -7,7 +7,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Bucket, openManager, Requester } from "@swarm-mesh/bus";
 import { decode, LEASES_BUCKET, LeaderLease, type TaskRecord } from "@swarm-mesh/protocol";
-import { describe, expect } from "vitest";
+import { describe, expect, onTestFinished } from "vitest";
+import { FaultyLink } from "../faults/src/faulty-link.ts";
 import { type History, quantile, test } from "./history.ts";
 
 const TRIALS = Number(process.env["MESH_TRIALS"] ?? 3);
@@ -45,6 +46,40 @@ describe("a node is killed", () => {
     report("node killed → its tasks run elsewhere", figures);
     expect(p50).toBeLessThanOrEqual(300);
     expect(p99).toBeLessThanOrEqual(1_000);
+  });
+});
+
+describe("a node's link breaks for less than the grace", () => {
+  // A node is back in time within the default, 200 ms, on a machine that does nothing else.
+  test.override({ options: { nodes: 2, env: { MESH_GRACE_MS: "3000" } } });
+
+  test("it goes on with what it has just been given, and nothing runs twice", async ({
+    history,
+  }) => {
+    const { hostname: host, port } = new URL(history.mesh.url);
+    const link = await FaultyLink.open({ host, port: Number(port) });
+    onTestFinished(() => link.close());
+    await history.mesh.startNode("n3", { url: link.url });
+    await history.until("n3 is there", () => history.nodes.get("n3")?.state === "ACTIVE");
+    const incarnation = history.nodes.get("n3")?.incarnation;
+    const ids: string[] = [];
+    for (let count = 0; count < 4; count++) {
+      const more = { "Mesh-Prefer": "n3" };
+      ids.push(await history.submit("mesh.tasks.submit.work", { steps: 30, ms: 50 }, more));
+    }
+    await history.until("all run", () => ids.every((id) => began(history, id, 1)));
+    link.set({ kind: "cut" });
+    await history.until("n3 is cut off", () => link.connections === 0);
+    await sleep(100);
+    link.set({ kind: "clear" });
+    await history.until("n3 is back", () => link.connections > 0);
+    await history.settle();
+    for (const id of ids) {
+      const unmoved = { status: "succeeded", node: "n3", attempt: 1, migrations: [] };
+      expect(history.records.get(id)).toMatchObject(unmoved);
+    }
+    expect(history.traces().filter(({ attempt }) => attempt > 1)).toEqual([]);
+    expect(history.nodes.get("n3")).toMatchObject({ state: "ACTIVE", incarnation });
   });
 });
 

@@ -50,8 +50,8 @@ export class History {
   static async start(options: MeshOptions, trace: string): Promise<History> {
     const mesh = await Mesh.start({
       handles: [`work=module:${HANDLER}`, "echo=cat"],
-      env: { MESH_TRACE: trace },
       ...options,
+      env: { MESH_TRACE: trace, ...options.env },
     });
     const history = new History(mesh, trace);
     const viewer = await mesh.connect("viewer");

@@ -48,18 +48,16 @@ test("a task that moves is one picture: submit, both tries, the migration and th
     .poll(() => receiver.trace(traceId).map(({ name }) => name))
     .toEqual(expect.arrayContaining(["record", "run count"]));
   await expect.poll(() => receiver.trace(traceId).length).toBe(6);
-  expect(`${send?.name}\n${picture(receiver.trace(traceId), spanId)}`).toMatch(
-    new RegExp(
-      `^${[
-        "send count",
-        "  queue wait",
-        "  try 1 on n2: (node_failed|no_responders)",
-        "  migrate n2 to n1: \\1",
-        "  try 2 on n1",
-        "    run count 2 on n1",
-        "  record succeeded",
-      ].join("\n")}$`,
-    ),
+  expect(`${send?.name}\n${picture(receiver.trace(traceId), spanId)}`).toBe(
+    [
+      "send count",
+      "  queue wait",
+      "  try 1 on n2: node_failed",
+      "  migrate n2 to n1: node_failed",
+      "  try 2 on n1",
+      "    run count 2 on n1",
+      "  record succeeded",
+    ].join("\n"),
   );
 }, 60_000);
 

@@ -57,6 +57,8 @@ interface Sending {
   readonly saved: Uint8Array | undefined;
   /** Does it want an answer? */
   readonly asks: boolean;
+  /** Was the try sent before, maybe by another leader? Then the node may be running it. */
+  readonly again: boolean;
 }
 
 export class Dispatcher {
@@ -166,7 +168,7 @@ export class Dispatcher {
   async question(held: HeldTask): Promise<void> {
     if (!held.underWay || held.asked) return;
     held.accepted = false;
-    await this.#send(held, true);
+    await this.#send(held, { asks: true, again: true });
   }
 
   /** Its node will not have it: it goes to another, and the node is left alone for a while. Inside `exclusive`. */
@@ -234,13 +236,14 @@ export class Dispatcher {
     held.startedAtMs = clock.elapsed();
     held.traced?.began(next);
     const asks = this.#options.fleet.record(slot.node)?.batches !== true;
-    if (asks || held.payload === undefined || next.attempt > 1) await this.#send(held, asks);
-    else this.#sendNow(held, next, { payload: held.payload, saved: undefined, asks });
+    const how = { asks, again: false };
+    if (asks || held.payload === undefined || next.attempt > 1) await this.#send(held, how);
+    else this.#sendNow(held, next, { payload: held.payload, saved: undefined, ...how });
     meters.dispatch.observeMs(held.sentAtMs - chosenAtMs);
   }
 
-  /** Sends the current try; `asks`: and wants an answer. */
-  async #send(held: HeldTask, asks: boolean): Promise<void> {
+  /** Sends the current try, with what belongs to it. */
+  async #send(held: HeldTask, how: Pick<Sending, "asks" | "again">): Promise<void> {
     const { records } = this.#options;
     const record = held.record;
     if (record === undefined || record.node === null) return;
@@ -251,7 +254,7 @@ export class Dispatcher {
       this.#letGo(held);
       return;
     }
-    this.#sendNow(held, record, { payload, saved, asks });
+    this.#sendNow(held, record, { payload, saved, ...how });
   }
 
   #sendNow(held: HeldTask, record: TaskRecord, what: Sending): void {
@@ -269,13 +272,19 @@ export class Dispatcher {
     courier.ask(parcel, config.acceptTimeoutMs, (reply) => {
       held.asked = false;
       if (held.underWay && held.record?.attempt === attempt && !held.accepted) {
-        this.#onReply(held, reply);
+        this.#onReply(held, reply, what.again);
       }
     });
   }
 
-  #onReply(held: HeldTask, reply: Reply): void {
-    const { spawn } = this.#options;
+  /**
+   * The answer to a try that was sent, `again` or for the first time. Nobody there for the first time
+   * means that the node never had it. Nobody there for a question says only that the node is not
+   * connected now: it may be running the try, and is asked again. Whether it is gone is for the health
+   * monitor to say; then the migrator has its tasks moved.
+   */
+  #onReply(held: HeldTask, reply: Reply, again: boolean): void {
+    const { spawn, fleet, clock, config } = this.#options;
     const node = held.record?.node ?? "";
     const attempt = held.record?.attempt;
     const away = (reason: MoveReason): void => {
@@ -288,11 +297,12 @@ export class Dispatcher {
       );
     };
     if (reply.kind === "no-responders") {
-      away("no_responders");
+      if (again) fleet.shun(node, clock.elapsed() + config.shunMs);
+      else away("no_responders");
       return;
     }
     if (reply.kind === "timeout") {
-      // Asked again for as long as the node lives; whether it does is for the health monitor to say.
+      // Asked again for as long as the node lives.
       spawn(
         held,
         held.exclusive(() => this.question(held)),

@@ -313,7 +313,7 @@ class Replica {
     return dead;
   }
 
-  /** A replica's connection closed: look at once whether it led. A node's: the leader asks after it. */
+  /** A replica's connection closed: look at once whether it led. A node's: it is given nothing for now. */
   hearDisconnects(signal: AbortSignal): Promise<void> {
     return hearDisconnects(this.#deps.nc, signal, {
       onService: (name) => {

@@ -173,9 +173,10 @@ export class Term {
     this.#replenishAll();
   }
 
-  /** The server says that the node's connection has closed. */
+  /** A node's connection closed: it is given nothing for now. Whether it is gone, others say. */
   onDisconnect(nodeId: string): void {
-    if (!this.#ended.signal.aborted) this.#vigil.onDisconnect(nodeId);
+    const { config, deps, fleet } = this.#options;
+    if (!this.#ended.signal.aborted) fleet.shun(nodeId, deps.clock.elapsed() + config.shunMs);
   }
 
   async #takeOver(signal: AbortSignal): Promise<void> {

@@ -1,10 +1,7 @@
 /**
  * Watches over tasks that nodes have: renews their messages, asks after what was not acknowledged,
- * moves what has no living node.
- *
- * The server's word that a connection closed makes it fast; the sweep makes it correct.
+ * moves what has had no living node for too long.
  */
-import type { Clock } from "@swarm-mesh/runtime";
 import type { Config } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Fleet } from "./fleet.ts";
@@ -22,7 +19,6 @@ const QUESTIONS_MAX = 500;
 
 export interface VigilOptions {
   readonly config: Config;
-  readonly clock: Clock;
   readonly fleet: Fleet;
   readonly records: Records;
   readonly dispatcher: Dispatcher;
@@ -34,39 +30,11 @@ export interface VigilOptions {
 
 export class Vigil {
   readonly #options: VigilOptions;
-  /** Nodes whose connection closed in this turn. */
-  readonly #disconnected = new Set<string>();
   /** Questions of this sweep. */
   #questions = 0;
 
   constructor(options: VigilOptions) {
     this.#options = options;
-  }
-
-  /**
-   * The node's connection has closed. Whether it is gone is for the health monitor to say; here it
-   * is given nothing more for now, and asked about what it has not acknowledged: when nobody is
-   * there, the server says so within a millisecond.
-   */
-  onDisconnect(nodeId: string): void {
-    const { config, clock, fleet } = this.#options;
-    fleet.shun(nodeId, clock.elapsed() + config.shunMs);
-    // Nodes may be lost by the hundred: one look at all tasks serves all that went in this turn.
-    if (this.#disconnected.size === 0) setImmediate(() => this.#askAfter());
-    this.#disconnected.add(nodeId);
-  }
-
-  #askAfter(): void {
-    const { tasks, dispatcher, spawn } = this.#options;
-    const nodes = new Set(this.#disconnected);
-    this.#disconnected.clear();
-    for (const held of tasks.values()) {
-      if (held.accepted || !nodes.has(held.record?.node ?? "")) continue;
-      spawn(
-        held,
-        held.exclusive(() => dispatcher.question(held)),
-      );
-    }
   }
 
   /** Does what is due for each task; `now` is monotonic. Call it now and then. */

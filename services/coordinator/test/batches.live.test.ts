@@ -1,5 +1,11 @@
 import { createLogger } from "@swarm-mesh/process";
-import { type ErrorCode, Header, wireError } from "@swarm-mesh/protocol";
+import {
+  disconnectEventSubject,
+  type ErrorCode,
+  encode,
+  Header,
+  wireError,
+} from "@swarm-mesh/protocol";
 import { type Deps, test } from "@swarm-mesh/testkit";
 import { expect } from "vitest";
 import { Config } from "../src/config.ts";
@@ -77,6 +83,28 @@ test("asks after a task that was sent into the void, which then runs as the same
   expect(given.message.reply).toMatch(/^_INBOX/);
   n1.accept(given);
   expect(await n1.report(given, { ok: true, result: 1 })).toBe("recorded");
+});
+
+test("leaves a task to its node while nobody is heard there, and asks until somebody is", async ({
+  deps,
+  run,
+}) => {
+  run(start(deps));
+  const n1 = await PlainNode.join(deps, "n1", { batches: true });
+  await submitAll(deps, ["t0"]);
+  const given = await n1.next();
+  const n2 = await PlainNode.join(deps, "n2", { batches: true });
+  n1.vanish();
+  const closed = { client: { name: "node/n1" }, reason: "Client Closed" };
+  deps.nc.publish(disconnectEventSubject("NODES"), encode(closed));
+  // Silent, and so asked as often as the other: the second question comes after those about t0.
+  await submitAll(deps, ["t1"]);
+  for (const asked of await take(n2, 3)) expect(asked).toMatchObject({ id: "t1", attempt: 1 });
+  n1.listen();
+  expect(await n1.next()).toMatchObject({ id: "t0", attempt: 1 });
+  expect(await n1.report(given, { ok: true, result: 1 })).toBe("recorded");
+  const record = await recordWhen(deps, "t0", ({ status }) => status === "succeeded");
+  expect(record).toMatchObject({ attempt: 1, migrations: [] });
 });
 
 test.for(["busy", "unknown_capability"] as const)(

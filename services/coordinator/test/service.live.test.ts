@@ -235,6 +235,33 @@ test("a new leader goes on with what the old one had", async ({ deps, run }) => 
   await recordWhen(deps, "b", (r) => r.epoch === question.epoch);
 });
 
+test("a new leader leaves what it adopts to a node that nobody hears at that moment", async ({
+  deps,
+  run,
+}) => {
+  const stopFirst = new AbortController();
+  run((signal) => start(deps)(AbortSignal.any([signal, stopFirst.signal])));
+  const n1 = await PlainNode.join(deps, "n1");
+  await submit(deps, "mesh.tasks.submit.echo", "a", { [Header.msgId]: "a" });
+  const given = await n1.next();
+  n1.accept(given);
+  stopFirst.abort();
+  n1.vanish();
+  const n2 = await PlainNode.join(deps, "n2");
+  run(start(deps, "c2"));
+  // Placed after the question, about which the server has then had its word.
+  const after = { [Header.msgId]: "b", [Header.prefer]: "n2" };
+  await submit(deps, "mesh.tasks.submit.echo", "b", after);
+  const b = await n2.next();
+  expect(b).toMatchObject({ id: "b", attempt: 1 });
+  n2.accept(b);
+  n1.listen();
+  const question = await n1.next();
+  expect(question).toMatchObject({ id: "a", attempt: 1 });
+  expect(question.epoch).toBeGreaterThan(given.epoch);
+  expect(await n1.report(given, { ok: true, result: 1 })).toBe("recorded");
+});
+
 test("a new leader moves what a dead node had", async ({ deps, run }) => {
   const stopFirst = new AbortController();
   run((signal) => start(deps)(AbortSignal.any([signal, stopFirst.signal])));
