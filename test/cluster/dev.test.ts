@@ -1,8 +1,10 @@
-import { readFile, stat } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile, rm, stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { MeshClient, TaskFailedError } from "@swarm-mesh/client";
-import { Mesh, type MeshOptions } from "@swarm-mesh/testkit";
-import { test as base, expect } from "vitest";
+import { isAlive, Mesh, type MeshOptions } from "@swarm-mesh/testkit";
+import { test as base, expect, onTestFinished } from "vitest";
 
 const test = base.extend<{ readonly start: (options?: MeshOptions) => Promise<Mesh> }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads fixture names from this pattern
@@ -127,4 +129,21 @@ test("ends what it started when a part of it does not start", async ({ start }) 
   );
   expect(broken.status).toBe(1);
   expect(broken.stderr).toContain("n1 ended");
+});
+
+test("a test's mesh ends with the test, even when that is killed", async () => {
+  const script = `import { Mesh } from "@swarm-mesh/testkit/mesh";
+    const { dir, processes } = await Mesh.start({ nodes: 1 });
+    console.log(JSON.stringify({ dir, pids: processes.map(({ pid }) => pid) }));`;
+  const starter = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void starter.kill("SIGKILL"));
+  const [printed] = await once(starter.stdout, "data");
+  const { dir, pids } = JSON.parse(String(printed)) as { dir: string; pids: number[] };
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  expect(pids.filter(isAlive)).toHaveLength(7);
+
+  starter.kill("SIGKILL");
+  await expect.poll(() => pids.filter(isAlive), { timeout: 30_000 }).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** What a process started by `swarmctl dev` has to do with it. */
+/** What a process has to do with the one that started it: `swarmctl dev`, or a test. */
 import { closeSync, openSync } from "node:fs";
 import { devNull } from "node:os";
 import { systemClock } from "@swarm-mesh/runtime";

@@ -62,7 +62,10 @@ const POLL_MS = 20;
 const RELOAD_MS = 250;
 const LOG_LINES_MAX = 500;
 
-/** A whole mesh in processes of its own, as `swarmctl dev` runs it, to be killed part by part. */
+/**
+ * A whole mesh in processes of its own, as `swarmctl dev` runs it, to be killed part by part. It ends with
+ * the process that started it, however that ends.
+ */
 export class Mesh {
   readonly dir: string;
   /** Of all servers, separated by commas. */
@@ -96,7 +99,7 @@ export class Mesh {
     const log: string[] = [];
     const dev = spawn(process.execPath, [SWARMCTL, ...devArgs(dir, options)], {
       env: { ...process.env, ...options.env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     keepLog(dev, log);
     const deadline = performance.now() + START_TIMEOUT_MS;
@@ -108,6 +111,8 @@ export class Mesh {
       await sleep(POLL_MS);
     }
     dev.kill("SIGTERM");
+    await exitOf(dev);
+    if (options.dir === undefined) await rm(dir, { recursive: true, force: true });
     throw new Error(`the mesh did not start\n${log.join("\n")}`);
   }
 
@@ -119,10 +124,6 @@ export class Mesh {
   /** What all processes printed, the newest lines. */
   get log(): string {
     return this.#log.join("\n");
-  }
-
-  get devPid(): number {
-    return this.#dev.pid ?? 0;
   }
 
   /** Where the seed of a user is. */
@@ -320,7 +321,7 @@ function devArgs(dir: string, options: MeshOptions): string[] {
     metricsPort = 0,
   } = options;
   return [
-    ...["dev", ...(options.dir === undefined ? [] : ["--keep"])],
+    ...["dev", "--stop-with-parent", ...(options.dir === undefined ? [] : ["--keep"])],
     ...["--port", "0", "--dir", dir, "--nodes", String(nodes), "--slots", String(slots)],
     ...["--replicas", String(replicas), "--metrics-port", String(metricsPort)],
     ...(options.jsonLogs === true ? ["--json-logs"] : []),

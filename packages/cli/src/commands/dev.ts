@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Declare } from "../call.ts";
 import type { DevFlags } from "../dev/dev.ts";
+import { hidden } from "./hidden.ts";
 import { repeated } from "./repeated.ts";
 
 const EXAMPLES = `
@@ -37,6 +38,7 @@ export function addDevCommand(program: Command, declare: Declare): void {
       "serve /metrics of each process on this port and those after it",
     )
     .option("--json-logs", "print the processes' log lines as they are")
+    .addOption(hidden("--stop-with-parent"))
     .addHelpText("after", EXAMPLES);
   declare<DevFlags>(dev, async (call) => (await import("../dev/dev.ts")).devCommand(call));
 }

@@ -3,6 +3,7 @@ import { aborted, systemClock } from "@swarm-mesh/runtime";
 import type { Call } from "../call.ts";
 import { Exit } from "../exit.ts";
 import { painter } from "../output.ts";
+import { stopWithParent } from "../parent.ts";
 import { DevMesh, OWN_NAME } from "./dev-mesh.ts";
 import { clearLeftovers } from "./leftovers.ts";
 import { linePrinter } from "./log-lines.ts";
@@ -11,7 +12,9 @@ import { type DevFlags, type DevOptions, devOptions, planProcesses, serverNames 
 
 export type { DevFlags } from "./plan.ts";
 
+/** Runs a mesh until a signal comes, and ends with 0 when all of it ended; throws when it does not start. */
 export async function devCommand(call: Call<DevFlags>): Promise<number> {
+  if (call.flags.stopWithParent === true) stopWithParent();
   const options = devOptions(call.flags, call.io.cwd);
   const stop = new AbortController();
   const mesh = openMesh(options, call, stop.signal);

@@ -19,6 +19,7 @@ export interface DevFlags {
   readonly offline?: boolean;
   readonly jsonLogs?: boolean;
   readonly metricsPort?: string;
+  readonly stopWithParent?: boolean;
 }
 
 export interface DevOptions {
