@@ -59,9 +59,10 @@ export class DashboardBrowser {
       { env: { ...process.env, MESH_DIR: mesh.dir }, stdio: ["ignore", "pipe", "inherit"] },
     );
     const profile = await mkdtemp(join(tmpdir(), "mesh-browser-"));
+    let context: BrowserContext | undefined;
     try {
       const link = await linkOf(command);
-      const context = await chromium.launchPersistentContext(profile, {
+      context = await chromium.launchPersistentContext(profile, {
         ...{ executablePath: findChromium() ?? "chromium", args: FLAGS, headless: true },
         viewport: { width: 1_280, height: 860 },
       });
@@ -72,6 +73,7 @@ export class DashboardBrowser {
       await page.locator(".connection.live").waitFor();
       return browser;
     } catch (error) {
+      await context?.close();
       command.kill("SIGKILL");
       await rm(profile, { recursive: true, force: true });
       throw error;

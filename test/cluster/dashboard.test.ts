@@ -24,18 +24,15 @@ const test = base.extend<{
   open: async ({ skip }, use) => {
     const reason = missing("chromium");
     if (reason !== undefined) skip(reason);
-    const opened: Opened[] = [];
+    const stops: (() => Promise<void>)[] = [];
     await use(async (options, admin = false) => {
       const mesh = await Mesh.start(options);
-      const parts: Opened = { mesh, browser: undefined as unknown as DashboardBrowser };
-      opened.push(parts);
+      stops.push(() => mesh.stop());
       const browser = await DashboardBrowser.open(mesh, { admin });
-      return Object.assign(parts, { browser });
+      stops.push(() => browser.close());
+      return { mesh, browser };
     });
-    for (const { mesh, browser } of opened) {
-      await browser?.close();
-      await mesh.stop();
-    }
+    for (const stop of stops.reverse()) await stop();
   },
 });
 

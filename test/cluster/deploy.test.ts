@@ -6,7 +6,7 @@ import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { test as base, expect } from "vitest";
+import { test as base, expect, onTestFinished } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const DEPLOY = join(ROOT, "deploy");
@@ -58,14 +58,15 @@ test("a release runs by itself: every service, a server, a node, a task", async 
   const flags = ["--port", "0", "--nodes", "1", "--dir", join(dir, ".mesh")];
   const dev = spawn(process.execPath, [swarmctl, "dev", ...flags], { cwd: dir, stdio: "pipe" });
   const ended = new Promise((resolve) => dev.once("exit", resolve));
-  try {
-    await expect.poll(() => existsSync(join(dir, ".mesh", "dev.json")), WHILE_STARTING).toBe(true);
-    const submit = ["task", "submit", "wordcount", "one two", "--wait"];
-    const task = await run(process.execPath, [swarmctl, ...submit], { cwd: dir });
-    expect(task).toEqual({ status: 0, stdout: "2\n", stderr: "" });
-  } finally {
+  onTestFinished(async () => {
     dev.kill("SIGTERM");
-  }
+    await ended;
+  });
+  await expect.poll(() => existsSync(join(dir, ".mesh", "dev.json")), WHILE_STARTING).toBe(true);
+  const submit = ["task", "submit", "wordcount", "one two", "--wait"];
+  const task = await run(process.execPath, [swarmctl, ...submit], { cwd: dir });
+  expect(task).toEqual({ status: 0, stdout: "2\n", stderr: "" });
+  dev.kill("SIGTERM");
   expect(await ended).toBe(0);
 });
 

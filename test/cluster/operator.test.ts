@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { TaskRecord } from "@swarm-mesh/protocol";
 import { Mesh } from "@swarm-mesh/testkit";
-import { test as base, describe, expect } from "vitest";
+import { test as base, describe, expect, onTestFinished } from "vitest";
 import { run } from "../../packages/cli/src/main.ts";
 import { FakeIo } from "../../packages/cli/test/fake-io.ts";
 
@@ -103,6 +103,7 @@ describe("dead letters", () => {
     const retry = ["dead", "retry", "--error", "no space left", "--rate", "100/s"];
     const env = { ...process.env, MESH_DIR: mesh.dir };
     const child = spawn(process.execPath, [SWARMCTL, ...retry], { env, stdio: "ignore" });
+    onTestFinished(() => void child.kill("SIGKILL"));
     const exited = new Promise((resolve) => child.once("exit", resolve));
     await expect
       .poll(() => lettersLeft(mesh), { timeout: PATIENCE_MS, interval: 20 })

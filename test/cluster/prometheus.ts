@@ -78,9 +78,15 @@ export class Prometheus {
       { stdio: "ignore" },
     );
     const started = new Prometheus(`http://127.0.0.1:${port}`, child, dir);
-    await expect
-      .poll(() => started.query("count(up == 1)").catch((error) => error), { timeout: 60_000 })
-      .toMatchObject([{ value: [expect.any(Number), String(targets.length)] }]);
+    const allUp = () => started.query("count(up == 1)").catch((error) => error);
+    try {
+      await expect
+        .poll(allUp, { timeout: 60_000 })
+        .toMatchObject([{ value: [expect.any(Number), String(targets.length)] }]);
+    } catch (error) {
+      await started.stop();
+      throw error;
+    }
     return started;
   }
 

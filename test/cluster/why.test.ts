@@ -3,15 +3,12 @@
  *
  * One mesh for all of them, in this order: what is killed in one test is back before the next.
  */
-import { spawn } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TaskRecord } from "@swarm-mesh/protocol";
-import { Mesh } from "@swarm-mesh/testkit";
+import { Mesh, NatsServer } from "@swarm-mesh/testkit";
 import { headers, type NatsConnection } from "nats";
-import { test as base, describe, expect } from "vitest";
+import { test as base, describe, expect, onTestFinished } from "vitest";
 import { run } from "../../packages/cli/src/main.ts";
 import { FakeIo } from "../../packages/cli/test/fake-io.ts";
 
@@ -19,6 +16,12 @@ const COUNT = join(import.meta.dirname, "..", "..", "packages", "cli", "handlers
 const HANDLES = ["echo=cat", "flaky=exit 75", "final=exit 1", `count=module:${COUNT}`];
 /** Longer than this file takes: it is cancelled, or dies with its node. */
 const LONG = JSON.stringify({ n: 10_000, everyMs: 100 });
+/** A server that is to be one of three, and whose peers never come: 9 is the port that discards. */
+const LONELY = `
+server_name: a
+jetstream { store_dir: "." }
+cluster { name: C, listen: "127.0.0.1:-1", routes: [ "nats://127.0.0.1:9", "nats://127.0.0.2:9" ] }
+`;
 const SLOTS = 2;
 const RELOAD_MS = 250;
 const PATIENCE_MS = 20_000;
@@ -443,20 +446,17 @@ describe("things that lead, or judge", () => {
 
 describe("the store", () => {
   test("has no quorum: one server of three", async () => {
-    const lonely = await LonelyServer.start();
-    try {
-      const io = new FakeIo();
-      const status = await run(["why", "task", "t1", "--server", lonely.url, "-o", "json"], io);
-      expect({ status, stderr: io.stderr }).toEqual({ status: 0, stderr: "" });
-      expect(JSON.parse(io.stdout)).toMatchObject({
-        cause: "store_unavailable",
-        sentence: expect.stringMatching(
-          /^Nothing moves .* its servers have no quorum, or are electing a leader\.$/,
-        ),
-      });
-    } finally {
-      await lonely.stop();
-    }
+    const lonely = await NatsServer.start(LONELY);
+    onTestFinished(() => lonely.stop());
+    const io = new FakeIo();
+    const status = await run(["why", "task", "t1", "--server", lonely.url, "-o", "json"], io);
+    expect({ status, stderr: io.stderr }).toEqual({ status: 0, stderr: "" });
+    expect(JSON.parse(io.stdout)).toMatchObject({
+      cause: "store_unavailable",
+      sentence: expect.stringMatching(
+        /^Nothing moves .* its servers have no quorum, or are electing a leader\.$/,
+      ),
+    });
   });
 });
 
@@ -511,45 +511,5 @@ class HandMade {
 
   close(): Promise<void> {
     return this.#nc.close();
-  }
-}
-
-/** A nats-server that is to be one of three, and whose peers never come. */
-class LonelyServer {
-  readonly url: string;
-  readonly stop: () => Promise<void>;
-
-  private constructor(url: string, stop: () => Promise<void>) {
-    this.url = url;
-    this.stop = stop;
-  }
-
-  static async start(): Promise<LonelyServer> {
-    const dir = await mkdtemp(join(tmpdir(), "mesh-lonely-"));
-    const conf = join(dir, "server.conf");
-    // Ports of nobody: 9 is the one that discards.
-    const routes = ["nats://127.0.0.1:9", "nats://127.0.0.2:9"].map((url) => `"${url}"`).join(",");
-    await writeFile(
-      conf,
-      `listen: "127.0.0.1:-1"\nserver_name: a\njetstream { store_dir: "${dir}" }\n` +
-        `cluster { name: C, listen: "127.0.0.1:-1", routes: [${routes}] }\n`,
-    );
-    const bin = process.env["NATS_SERVER"] ?? "nats-server";
-    const child = spawn(bin, ["-c", conf, "--ports_file_dir", dir], { stdio: "ignore" });
-    const exited = new Promise((resolve) => child.once("exit", resolve));
-    const stop = async (): Promise<void> => {
-      child.kill("SIGKILL");
-      await exited;
-      await rm(dir, { recursive: true, force: true });
-    };
-    for (let look = 0; look < 500; look++) {
-      const file = (await readdir(dir)).find((name) => name.endsWith(".ports"));
-      const text = file === undefined ? "" : await readFile(join(dir, file), "utf8");
-      const [url] = text === "" ? [] : (JSON.parse(text) as { nats: string[] }).nats;
-      if (url !== undefined) return new LonelyServer(url, stop);
-      await sleep(10);
-    }
-    await stop();
-    throw new Error("nats-server did not write its ports file within 5 s");
   }
 }

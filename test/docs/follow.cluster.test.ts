@@ -1,7 +1,7 @@
 /** Every page that a reader types from, followed from its first block to its last. */
 import { test } from "vitest";
 import { pages } from "./markdown.ts";
-import { follow, followAll } from "./stranger.ts";
+import { follow } from "./stranger.ts";
 
 const asPrinted = process.env["MESH_DOCS_AS_PRINTED"] === "1";
 // Both mostly wait, each for a mesh of its own; as printed they have the same port.
@@ -11,18 +11,18 @@ const TIMEOUT_MS = asPrinted ? 1_800_000 : 240_000;
 
 each(
   "the tutorial does what it says",
-  async () => {
-    await follow("docs/tutorial.md");
+  async ({ onTestFinished }) => {
+    await follow(["docs/tutorial.md"], onTestFinished);
   },
   TIMEOUT_MS,
 );
 
 each(
   "the how-to pages do what they say",
-  async ({ expect }) => {
+  async ({ expect, onTestFinished }) => {
     const howTo = pages().filter((page) => page.startsWith("docs/how-to/"));
     expect(howTo.length).toBeGreaterThan(5);
-    await followAll(howTo);
+    await follow(howTo, onTestFinished);
   },
   TIMEOUT_MS,
 );

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MeshClient } from "@swarm-mesh/client";
 import { Mesh } from "@swarm-mesh/testkit";
 import { headers, type NatsConnection } from "nats";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { GO_EXAMPLE, missing } from "../programs.ts";
 
 const ID = "go1";
@@ -18,22 +18,18 @@ const FROZEN_MS = 9_000;
 test("the node in Go refuses what is over, and outlives leaders, its lease and the server", async () => {
   if (missing("go") !== undefined) return;
   const mesh = await Mesh.start({ nodes: 0, replicas: 2 });
-  let node: ChildProcess | undefined;
-  try {
-    await mesh.swarmctl("keys", "add", ID, "--dir", mesh.dir);
-    mesh.kill("nats-server", "SIGHUP");
-    // Who connects in the very milliseconds of a reload may wait 20 s for nothing.
-    await sleep(250);
-    const program = join(mesh.dir, "node-go");
-    execFileSync("go", ["build", "-o", program, "."], { cwd: GO_EXAMPLE });
-    const flags = ["-id", ID, "-seed", mesh.key(ID), "-url", mesh.url];
-    node = spawn(program, flags, { stdio: "ignore" });
-    await refusesAndIsAsked(mesh);
-    if (process.env["MESH_DOCS_AS_PRINTED"] === "1") await outlivesTheRest(mesh, node);
-  } finally {
-    node?.kill("SIGKILL");
-    await mesh.stop();
-  }
+  onTestFinished(() => mesh.stop());
+  await mesh.swarmctl("keys", "add", ID, "--dir", mesh.dir);
+  mesh.kill("nats-server", "SIGHUP");
+  // Who connects in the very milliseconds of a reload may wait 20 s for nothing.
+  await sleep(250);
+  const program = join(mesh.dir, "node-go");
+  execFileSync("go", ["build", "-o", program, "."], { cwd: GO_EXAMPLE });
+  const flags = ["-id", ID, "-seed", mesh.key(ID), "-url", mesh.url];
+  const node = spawn(program, flags, { stdio: "ignore" });
+  onTestFinished(() => void node.kill("SIGKILL"));
+  await refusesAndIsAsked(mesh);
+  if (process.env["MESH_DOCS_AS_PRINTED"] === "1") await outlivesTheRest(mesh, node);
 });
 
 async function refusesAndIsAsked(mesh: Mesh): Promise<void> {

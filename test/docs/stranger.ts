@@ -10,6 +10,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync }
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { TestContext } from "vitest";
 import { missing } from "../programs.ts";
 import { type Block, blocksOf, placeOf, ROOT, readPage } from "./markdown.ts";
 import { differenceOf } from "./output.ts";
@@ -33,31 +34,27 @@ const PROGRAMS: Readonly<Record<string, (file: string) => string>> = {
 };
 const asPrinted = process.env["MESH_DOCS_AS_PRINTED"] === "1";
 
-/** Follows a page from its first block to its last. Rejects where it does not do what it says. */
-export async function follow(page: string): Promise<void> {
-  await followAll([page]);
-}
-
 /**
- * Follows pages one after the other with the same mesh running, each with terminals of its own. The
- * mesh is started first, unless it is the first page that does so.
+ * Follows pages from their first block to their last, one after the other with the same mesh running, each
+ * with terminals of its own. The mesh is started first, unless it is the first page that does so. Rejects
+ * where a page does not do what it says; all that was started is ended when the test is over.
  */
-export async function followAll(pages: readonly string[]): Promise<void> {
+export async function follow(
+  pages: readonly string[],
+  onTestFinished: TestContext["onTestFinished"],
+): Promise<void> {
   const stranger = await Stranger.arrive();
-  try {
-    const first = blocksOf(pages[0] ?? "", readPage(pages[0] ?? ""));
-    const startsIt = first.some(({ body, noRun }) => noRun === undefined && body.includes(START));
-    if (!startsIt) await stranger.startMesh();
-    for (const page of pages) {
-      if (!startsIt) await stranger.openPath();
-      const blocks = blocksOf(page, readPage(page));
-      for (const [index, block] of blocks.entries()) {
-        await stranger.take(block, blocks[index + 1]);
-      }
-      await stranger.closeTerminals();
+  onTestFinished(() => stranger.leave());
+  const first = blocksOf(pages[0] ?? "", readPage(pages[0] ?? ""));
+  const startsIt = first.some(({ body, noRun }) => noRun === undefined && body.includes(START));
+  if (!startsIt) await stranger.startMesh();
+  for (const page of pages) {
+    if (!startsIt) await stranger.openPath();
+    const blocks = blocksOf(page, readPage(page));
+    for (const [index, block] of blocks.entries()) {
+      await stranger.take(block, blocks[index + 1]);
     }
-  } finally {
-    await stranger.leave();
+    await stranger.closeTerminals();
   }
 }
 

@@ -10,8 +10,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { onTestFinished } from "vitest";
 
-/** A `nats-server` behind a relay of one address: killed and started again, with what it stored. */
+/**
+ * A `nats-server` behind a relay of one address: killed and started again, with what it stored. It is
+ * gone when its test is over.
+ */
 export class RestartableServer {
   readonly url: string;
   readonly #relay: Server;
@@ -31,6 +35,7 @@ export class RestartableServer {
     const relay = createServer();
     await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
     const server = new RestartableServer(relay, await mkdtemp(join(tmpdir(), "mesh-nats-")));
+    onTestFinished(() => server.#close());
     await server.start();
     return server;
   }
@@ -61,7 +66,7 @@ export class RestartableServer {
     await exited;
   }
 
-  async close(): Promise<void> {
+  async #close(): Promise<void> {
     await this.kill();
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#relay.close(resolve));

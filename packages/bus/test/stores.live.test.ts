@@ -9,7 +9,7 @@ import {
 import { silentLog, systemClock } from "@swarm-mesh/runtime";
 import { type Deps, type Fixtures, test } from "@swarm-mesh/testkit";
 import { headers } from "nats";
-import { describe, expect, test as plain } from "vitest";
+import { describe, expect, onTestFinished, test as plain } from "vitest";
 import { z } from "zod";
 import {
   atLeast,
@@ -172,33 +172,31 @@ describe("a view", () => {
     const server = await RestartableServer.open();
     const nc = await openConnection({ servers: server.url, name: "view", inbox: "view" });
     const stop = new AbortController();
-    try {
-      const deps = await depsOf(nc);
-      const links: boolean[] = [];
-      void watchLink(nc, (up) => links.push(up), stop.signal);
-      const bucket = new Bucket(LEASES_BUCKET, deps.manager, deps.requester);
-      for (const [index, key] of ["a", "b"].entries()) {
-        const h = headers();
-        h.set("Nats-TTL", key === "a" ? "1s" : "60s");
-        const subject = `$KV.mesh_leases.${key}`;
-        await deps.requester.stored(subject, encode({ n: index }), { headers: h });
-      }
-      const { view } = watching(deps, (service) => void service(stop.signal));
-      await until(() => view.size === 2);
-      await server.kill();
-      await until(() => links.length > 0);
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      await server.start();
-      await until(() => view.get("a") === undefined);
-      await bucket.write("b", encode({ n: 7 }), (await bucket.read("b"))?.revision ?? 0);
-      await until(() => view.get("b")?.n === 7);
-      expect(links.slice(0, 2)).toEqual([false, true]);
-      expect(view.size).toBe(1);
-    } finally {
+    onTestFinished(() => {
       stop.abort();
-      await nc.close();
-      await server.close();
+      return nc.close();
+    });
+    const deps = await depsOf(nc);
+    const links: boolean[] = [];
+    void watchLink(nc, (up) => links.push(up), stop.signal);
+    const bucket = new Bucket(LEASES_BUCKET, deps.manager, deps.requester);
+    for (const [index, key] of ["a", "b"].entries()) {
+      const h = headers();
+      h.set("Nats-TTL", key === "a" ? "1s" : "60s");
+      const subject = `$KV.mesh_leases.${key}`;
+      await deps.requester.stored(subject, encode({ n: index }), { headers: h });
     }
+    const { view } = watching(deps, (service) => void service(stop.signal));
+    await until(() => view.size === 2);
+    await server.kill();
+    await until(() => links.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await server.start();
+    await until(() => view.get("a") === undefined);
+    await bucket.write("b", encode({ n: 7 }), (await bucket.read("b"))?.revision ?? 0);
+    await until(() => view.get("b")?.n === 7);
+    expect(links.slice(0, 2)).toEqual([false, true]);
+    expect(view.size).toBe(1);
   });
 });
 

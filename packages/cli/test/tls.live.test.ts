@@ -18,7 +18,7 @@ import {
 } from "@swarm-mesh/server";
 import { NatsServer } from "@swarm-mesh/testkit";
 import type { NatsConnection } from "nats";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { run } from "../src/main.ts";
 import { FakeIo } from "./fake-io.ts";
 
@@ -28,25 +28,29 @@ let dir: string;
 let server: RunningNatsServer;
 /** Without TLS, accounts and keys. */
 let plain: NatsServer;
-const children: ChildProcess[] = [];
+/** Registry and coordinator. */
+const services: ChildProcess[] = [];
+/** All of them, those included that a hook which timed out is still starting. */
+const servers: Promise<{ stop(): Promise<void> }>[] = [];
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "mesh-tls-"));
   await init("--tls", "--host", "nats.example.org", "--nodes", "n1");
   server = await start(dir);
-  plain = await NatsServer.start();
+  const starting = NatsServer.start();
+  servers.push(starting);
+  plain = await starting;
+  for (const service of ["registry", "coordinator"]) await startService(service);
 });
 
 afterAll(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await server.stop();
-  await plain.stop();
+  for (const child of services) child.kill("SIGKILL");
+  await Promise.allSettled(servers.map(async (starting) => (await starting).stop()));
   await rm(dir, { recursive: true, force: true });
 });
 
 test("services, node, client and swarmctl work over TLS, by the variables of the nats command", async () => {
   const env = { NATS_URL: server.url, NATS_CA: ca() };
-  for (const service of ["registry", "coordinator"]) await startService(service, env);
   const node = new MeshNode({
     id: "n1",
     servers: server.url,
@@ -54,6 +58,7 @@ test("services, node, client and swarmctl work over TLS, by the variables of the
     protection: { ca: ca() },
   });
   node.handle("echo", { run: async ({ payload }) => new TextDecoder().decode(payload) });
+  onTestFinished(() => node.stop());
   await node.start();
   const client = await connectClient({
     servers: server.url,
@@ -67,7 +72,6 @@ test("services, node, client and swarmctl work over TLS, by the variables of the
   const asked = await swarmctl(["node", "list"], { ...env, NATS_NKEY: seedPath(dir, "admin") });
   expect(asked).toMatchObject({ status: 0, stdout: expect.stringContaining("n1") });
   await client.close();
-  await node.stop();
 });
 
 test("a context that keys init wrote has the authority in it", async () => {
@@ -125,14 +129,15 @@ describe("a connection is refused, with what to do,", () => {
     await rm(join(dir, "tls", "server.crt"));
     const clock = { ...systemClock, now: () => Date.now() - 400 * 86_400_000 };
     await ensureCertificates(dir, { hosts: [], clock });
+    // The tests that follow need one that has not.
+    onTestFinished(() => init("--tls"));
     const expired = await start(dir);
+    onTestFinished(() => expired.stop());
 
     expect(await refusal(expired.url, { ca: ca() })).toMatchObject({
       code: "bad_certificate",
       message: expect.stringMatching(/has expired: .*keys init --tls/),
     });
-    await expired.stop();
-    await init("--tls");
   });
 
   test("when a server that should have TLS has none", async () => {
@@ -188,6 +193,7 @@ describe("keys init", () => {
 
   test("keeps local.conf, and what nats-server.conf was before", async () => {
     const other = await mkdtemp(join(tmpdir(), "mesh-conf-"));
+    onTestFinished(() => rm(other, { recursive: true, force: true }));
     await initWith("--dir", other);
     await appendFile(join(other, "nats-server.conf"), "max_payload: 3MB\n");
     await writeFile(join(other, "local.conf"), "max_payload: 1MB\n");
@@ -203,6 +209,7 @@ describe("keys init", () => {
     expect(await readFile(join(other, "local.conf"), "utf8")).toBe("max_payload: 1MB\n");
     expect((await initWith("--dir", other)).stderr).toBe("");
     const limited = await start(other);
+    onTestFinished(() => limited.stop());
     const nc = await openConnection({
       ...{ servers: limited.url, name: "test", inbox: "admin" },
       seed: await readSeed(seedPath(other, "admin")),
@@ -210,8 +217,6 @@ describe("keys init", () => {
     expect(nc.info?.tls_required).toBeUndefined();
     expect(nc.info?.max_payload).toBe(1024 * 1024);
     await nc.close();
-    await limited.stop();
-    await rm(other, { recursive: true });
   });
 });
 
@@ -223,9 +228,12 @@ function elsewhere(url: string): string {
 const ca = (): string => join(dir, "tls", "ca.crt");
 const seed = (user: string): Promise<Uint8Array> => readSeed(seedPath(dir, user));
 
-async function start(where: string): Promise<RunningNatsServer> {
-  const { path: binary } = await locateNatsServer();
-  return startNatsServer({ binary, conf: join(where, "nats-server.conf"), dir: where });
+function start(where: string): Promise<RunningNatsServer> {
+  const starting = locateNatsServer().then(({ path: binary }) =>
+    startNatsServer({ binary, conf: join(where, "nats-server.conf"), dir: where }),
+  );
+  servers.push(starting);
+  return starting;
 }
 
 async function connection(protection: Protection): Promise<NatsConnection> {
@@ -271,12 +279,13 @@ function swarmctl(args: readonly string[], env: Record<string, string>): Promise
 }
 
 /** Starts a service and waits until it says that it is ready. */
-async function startService(name: string, env: Record<string, string>): Promise<void> {
+async function startService(name: string): Promise<void> {
+  const variables = { NATS_URL: server.url, NATS_CA: ca(), NATS_NKEY: seedPath(dir, name) };
   const child = spawn(process.execPath, [BIN, "service", name], {
-    env: { PATH: process.env["PATH"] ?? "", ...env, NATS_NKEY: seedPath(dir, name) },
+    env: { PATH: process.env["PATH"] ?? "", ...variables },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  children.push(child);
+  services.push(child);
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.includes('"ready"')) break;
   }

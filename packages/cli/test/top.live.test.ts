@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { test as base } from "@swarm-mesh/testkit";
-import { expect } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import { SmallMesh } from "./small-mesh.ts";
 
 const BIN = join(import.meta.dirname, "..", "bin", "swarmctl.js");
@@ -16,7 +16,7 @@ const test = base.extend<{ readonly mesh: SmallMesh }>({
   },
 });
 
-/** A command in a terminal of its own, as `script` makes one. */
+/** A command in a terminal of its own, as `script` makes one, until its test is over. */
 class Terminal {
   readonly #child;
   readonly ended: Promise<number | null>;
@@ -33,6 +33,7 @@ class Terminal {
       this.shown += String(data);
     });
     this.ended = new Promise((resolve) => this.#child.once("exit", resolve));
+    onTestFinished(() => void this.#child.kill("SIGKILL"));
   }
 
   type(keys: string): void {
@@ -44,10 +45,6 @@ class Terminal {
   async sees(pattern: RegExp): Promise<void> {
     const text = (): string => stripVTControlCharacters(this.shown);
     await expect.poll(text, { timeout: PATIENCE_MS }).toMatch(pattern);
-  }
-
-  kill(): void {
-    this.#child.kill("SIGKILL");
   }
 }
 
@@ -78,23 +75,19 @@ test("in a terminal it shows what happens, and obeys keys", { timeout: TEST_MS }
   mesh,
 }) => {
   const terminal = new Terminal(`'${process.execPath}' '${BIN}' top --server ${mesh.url}`);
-  try {
-    await terminal.sees(/swarmctl top {2}live [\s\S]*nodes {3}1 ACTIVE/);
-    terminal.type("4");
-    await terminal.sees(/\[4 tasks\]/);
-    await mesh.swarmctl(["task", "submit", "fail", "--id", "f1", "--max-attempts", "1"]);
-    await terminal.sees(/f1 +fail +normal +failed +1 +n1 /);
-    terminal.type("\r");
-    await terminal.sees(/why task f1\s[\s\S]*f1 failed at .*disk full \(disk_full\)/);
-    terminal.type("\u001b");
-    await terminal.sees(/\[4 tasks\]/);
-    terminal.type("/zzz\r");
-    await terminal.sees(/\/zzz/);
-    terminal.type("q");
-    expect(await terminal.ended).toBe(0);
-    // The screen that was there before is back.
-    expect(terminal.shown).toContain("\u001b[?1049l");
-  } finally {
-    terminal.kill();
-  }
+  await terminal.sees(/swarmctl top {2}live [\s\S]*nodes {3}1 ACTIVE/);
+  terminal.type("4");
+  await terminal.sees(/\[4 tasks\]/);
+  await mesh.swarmctl(["task", "submit", "fail", "--id", "f1", "--max-attempts", "1"]);
+  await terminal.sees(/f1 +fail +normal +failed +1 +n1 /);
+  terminal.type("\r");
+  await terminal.sees(/why task f1\s[\s\S]*f1 failed at .*disk full \(disk_full\)/);
+  terminal.type("\u001b");
+  await terminal.sees(/\[4 tasks\]/);
+  terminal.type("/zzz\r");
+  await terminal.sees(/\/zzz/);
+  terminal.type("q");
+  expect(await terminal.ended).toBe(0);
+  // The screen that was there before is back.
+  expect(terminal.shown).toContain("\u001b[?1049l");
 });

@@ -1,9 +1,5 @@
-import { spawn } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { encode } from "@swarm-mesh/protocol";
+import { NatsServer } from "@swarm-mesh/testkit";
 import { connect } from "nats";
 import { test as base, expect } from "vitest";
 import { MeshClient } from "../src/mod.ts";
@@ -12,7 +8,6 @@ import { recordOf } from "./mesh-double.ts";
 const TASKS = Array.from({ length: 60 }, (_, i) => `w${i}`);
 
 const CONF = `
-listen: "127.0.0.1:-1"
 authorization { users: [ { user: u, password: p, permissions {
   publish { allow: [ "mesh.tasks.get.*" ] }
   subscribe { allow: [ "_INBOX_client.>" ] }
@@ -25,15 +20,9 @@ authorization { users: [ { user: u, password: p, permissions {
 const test = base.extend<{ readonly url: string }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest reads fixture names from this pattern
   url: async ({}, use) => {
-    const dir = await mkdtemp(join(tmpdir(), "mesh-denied-"));
-    await writeFile(join(dir, "nats.conf"), CONF);
-    const server = process.env["NATS_SERVER"] ?? "nats-server";
-    const child = spawn(server, ["-c", join(dir, "nats.conf"), "--ports_file_dir", dir], {
-      stdio: "ignore",
-    });
-    await use(await urlOf(dir));
-    child.kill("SIGKILL");
-    await rm(dir, { recursive: true, force: true });
+    const server = await NatsServer.start(CONF);
+    await use(server.url);
+    await server.stop();
   },
 });
 
@@ -68,13 +57,3 @@ test("whoever may follow single tasks alone follows many of them all the same", 
   await nc.close();
   await all.close();
 });
-
-async function urlOf(dir: string): Promise<string> {
-  for (;;) {
-    const ports = (await readdir(dir)).find((name) => name.endsWith(".ports"));
-    const text = ports === undefined ? "" : await readFile(join(dir, ports), "utf8");
-    const url = /"(nats:\/\/[^"]+)"/.exec(text)?.[1];
-    if (url !== undefined) return url;
-    await sleep(10);
-  }
-}

@@ -7,14 +7,14 @@ import {
   locateNatsServer,
   prepareCluster,
   prepareServerDir,
-  type RunningNatsServer,
   startNatsServer,
 } from "@swarm-mesh/server";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { freePorts } from "../src/ports.ts";
 
 test("servers with TLS show each other their certificates, and are one cluster", async () => {
   const dir = await mkdtemp(join(tmpdir(), "mesh-routes-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const { path: binary } = await locateNatsServer();
   await prepareServerDir(dir, { nodes: [], tls: { hosts: ["nats.example.org"] } });
   const ports = await freePorts(2);
@@ -29,22 +29,17 @@ test("servers with TLS show each other their certificates, and are one cluster",
     })),
   );
   const logs = confs.map((): string[] => []);
-  const servers: RunningNatsServer[] = [];
-  try {
-    for (const [index, conf] of confs.entries()) {
-      const log = (line: string): void => void logs[index]?.push(line);
-      servers.push(await startNatsServer({ binary, conf, dir: join(dir, String(index)), log }));
-    }
-    // Of two servers neither leads without the other.
-    await expect
-      .poll(() => logs.flat().join("\n"), { timeout: 15_000 })
-      .toMatch(/Self is new JetStream cluster metadata leader/);
-    for (const port of ports) {
-      expect(await namesOf(port)).toContain("DNS:nats.example.org");
-    }
-  } finally {
-    for (const server of servers) await server.stop();
-    await rm(dir, { recursive: true, force: true });
+  for (const [index, conf] of confs.entries()) {
+    const log = (line: string): void => void logs[index]?.push(line);
+    const server = await startNatsServer({ binary, conf, dir: join(dir, String(index)), log });
+    onTestFinished(() => server.stop());
+  }
+  // Of two servers neither leads without the other.
+  await expect
+    .poll(() => logs.flat().join("\n"), { timeout: 15_000 })
+    .toMatch(/Self is new JetStream cluster metadata leader/);
+  for (const port of ports) {
+    expect(await namesOf(port)).toContain("DNS:nats.example.org");
   }
 });
 

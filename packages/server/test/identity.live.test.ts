@@ -6,7 +6,7 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { createUser } from "@nats-io/nkeys";
 import { connect, type Msg, nkeyAuthenticator } from "nats";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { refusals, startMesh, type TestMesh } from "./mesh.ts";
 
 let mesh: TestMesh;
@@ -27,8 +27,6 @@ beforeAll(async () => {
     await kvm.create(bucket, { markerTTL: 60_000 });
   }
 });
-
-afterAll(() => mesh.stop());
 
 const OF_ANOTHER_NODE = [
   "mesh.registry.register.n2",

@@ -12,6 +12,16 @@ import {
   startNatsServer,
 } from "@swarm-mesh/server";
 import { connect, type NatsConnection, nkeyAuthenticator } from "nats";
+import { afterAll } from "vitest";
+
+/** Every mesh of this file of tests, those that are still being started included. */
+const started: Promise<TestMesh>[] = [];
+
+afterAll(async () => {
+  for (const mesh of await Promise.allSettled(started)) {
+    if (mesh.status === "fulfilled") await mesh.value.stop();
+  }
+});
 
 /** A real server with the project's configuration, and connections to it by user. */
 export interface TestMesh {
@@ -25,10 +35,22 @@ export interface TestMesh {
   stop(): Promise<void>;
 }
 
-/** Starts it. `edit` may change the files of its directory before the server reads them. */
-export async function startMesh(
+/**
+ * Starts it, until the tests of the file are over: even when the hook or test that asked for it
+ * timed out meanwhile. `edit` may change the files of its directory before the server reads them.
+ */
+export function startMesh(
   nodes: readonly string[],
   edit?: (dir: string) => Promise<void>,
+): Promise<TestMesh> {
+  const mesh = start(nodes, edit);
+  started.push(mesh);
+  return mesh;
+}
+
+async function start(
+  nodes: readonly string[],
+  edit: ((dir: string) => Promise<void>) | undefined,
 ): Promise<TestMesh> {
   const { path: binary } = await locateNatsServer();
   const dir = await mkdtemp(join(tmpdir(), "mesh-server-"));
@@ -56,7 +78,7 @@ export async function startMesh(
       return connection;
     },
     stop: async () => {
-      for (const connection of connections.values()) await (await connection).close();
+      await Promise.allSettled([...connections.values()].map(async (nc) => (await nc).close()));
       await server.stop();
       await rm(dir, { recursive: true, force: true });
     },

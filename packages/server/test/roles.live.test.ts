@@ -2,7 +2,7 @@
 import { AckPolicy, jetstream, jetstreamManager, RetentionPolicy } from "@nats-io/jetstream";
 import { type KV, Kvm, type KvOptions } from "@nats-io/kv";
 import type { NatsConnection } from "nats";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { refusals, startMesh, type TestMesh } from "./mesh.ts";
 
 const BUCKETS = ["mesh_nodes", "mesh_leases", "mesh_tasks", "mesh_checkpoints", "mesh_settings"];
@@ -14,8 +14,6 @@ beforeAll(async () => {
   mesh = await startMesh(["n1", "n2"]);
   await createStores(await mesh.as("migrator"));
 });
-
-afterAll(() => mesh.stop());
 
 describe("every service", () => {
   test.each(SERVICES)("%s can find all streams and buckets in place", async (service) => {

@@ -1,22 +1,38 @@
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { addNodeKey, locateNatsServer, removeNodeKey, startNatsServer } from "@swarm-mesh/server";
-import { test as base, expect, onTestFinished } from "vitest";
+import {
+  addNodeKey,
+  locateNatsServer,
+  type RunningNatsServer,
+  removeNodeKey,
+  startNatsServer,
+} from "@swarm-mesh/server";
+import { test as base, expect } from "vitest";
 import { startMesh } from "./mesh.ts";
 
-const test = base.extend<{ dir: string }>({
+/** A directory of the test's own, and a way to start servers that are gone when the test is over. */
+const test = base.extend<{ dir: string; start: typeof startNatsServer }>({
   // biome-ignore lint/correctness/noEmptyPattern: vitest finds a fixture's needs in this pattern.
   dir: async ({}, use) => {
     const dir = await mkdtemp(join(tmpdir(), "start-"));
     await use(dir);
     await rm(dir, { recursive: true, force: true });
   },
+  // Asks for `dir` so that servers are stopped before it is removed.
+  start: async ({ dir: _ }, use) => {
+    const servers: RunningNatsServer[] = [];
+    await use(async (options) => {
+      const server = await startNatsServer(options);
+      servers.push(server);
+      return server;
+    });
+    for (const server of servers) await server.stop();
+  },
 });
 
 test("lets a node in that was added while the server runs, and cuts off one removed", async () => {
   const mesh = await startMesh(["n1"]);
-  onTestFinished(() => mesh.stop());
   const n1 = await mesh.connectAs("n1");
 
   await addNodeKey(mesh.dir, "n2");
@@ -31,19 +47,21 @@ test("lets a node in that was added while the server runs, and cuts off one remo
   await n2.close();
 });
 
-test("keeps what was stored when the server is stopped and started again", async ({ dir }) => {
+test("keeps what was stored when the server is stopped and started again", async ({
+  dir,
+  start,
+}) => {
   const { path: binary } = await locateNatsServer();
   const conf = join(dir, "plain.conf");
   await writeFile(conf, 'jetstream { store_dir: "." }\n');
-  const first = await startNatsServer({ binary, conf, dir });
+  const first = await start({ binary, conf, dir });
   await first.stop();
   await first.stop();
 
-  const second = await startNatsServer({ binary, conf, dir });
+  const second = await start({ binary, conf, dir });
 
   expect(second.pid).not.toBe(first.pid);
   expect(second.url).toMatch(/^nats:\/\/127\.0\.0\.1:\d+$/);
-  await second.stop();
 });
 
 test("says why the server did not start", async ({ dir }) => {
@@ -59,7 +77,7 @@ test("says why the server did not start", async ({ dir }) => {
   );
 });
 
-test("ends a server by force that will not end", async ({ dir }) => {
+test("ends a server by force that will not end", async ({ dir, start }) => {
   // Ready, and deaf to SIGTERM.
   const binary = join(dir, "stubborn");
   await writeFile(
@@ -85,7 +103,7 @@ test("ends a server by force that will not end", async ({ dir }) => {
   };
 
   const log = (line: string): void => void lines.push(line);
-  const server = await startNatsServer({ binary, conf: "any", dir: run, clock, log });
+  const server = await start({ binary, conf: "any", dir: run, clock, log });
   await server.stop();
 
   expect(server.child.signalCode).toBe("SIGKILL");

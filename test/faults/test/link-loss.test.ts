@@ -22,7 +22,7 @@ import {
   TaskRecord,
 } from "@swarm-mesh/protocol";
 import { silentLog, systemClock } from "@swarm-mesh/runtime";
-import { expect, test } from "vitest";
+import { expect, type TestContext, test } from "vitest";
 import { CAPABILITY, FaultMesh } from "../src/fault-mesh.ts";
 import { Namespaces } from "../src/namespaces.ts";
 
@@ -33,42 +33,36 @@ const STALE_MAX_MS = 10_000;
 const VICTIM = "n2";
 
 // Both mostly wait, each for a mesh of its own.
-test.concurrent("no view is stale 10 s after a cable was down", async () => {
+test.concurrent("no view is stale 10 s after a cable was down", async ({ onTestFinished }) => {
   const namespaces = await Namespaces.open();
   if ("refused" in namespaces) {
     process.stdout.write(`left out: ${namespaces.refused}\n`);
     return;
   }
-  try {
-    await withMesh(namespaces, async (mesh) => {
-      const cable = mesh.cable(VICTIM);
-      await loseLinks(mesh, (up) => cable.set(up ? "clear" : "link-down"));
-    });
-  } finally {
-    namespaces.close();
-  }
+  onTestFinished(() => namespaces.close());
+  const mesh = await startMesh(onTestFinished, namespaces);
+  const cable = mesh.cable(VICTIM);
+  await loseLinks(mesh, (up) => cable.set(up ? "clear" : "link-down"));
 });
 
-test.concurrent("no view is stale 10 s after a link was half-open", async () => {
-  await withMesh(undefined, async (mesh) => {
-    const proxy = mesh.proxy(VICTIM);
-    await loseLinks(mesh, async (up) => proxy.set({ kind: up ? "clear" : "half-open" }));
-  });
+test.concurrent("no view is stale 10 s after a link was half-open", async ({ onTestFinished }) => {
+  const mesh = await startMesh(onTestFinished);
+  const proxy = mesh.proxy(VICTIM);
+  await loseLinks(mesh, async (up) => proxy.set({ kind: up ? "clear" : "half-open" }));
 });
 
-async function withMesh(
-  namespaces: Namespaces | undefined,
-  use: (mesh: FaultMesh) => Promise<void>,
-): Promise<void> {
+/** A mesh that is gone when the test is over. What it logged stays where the test fails. */
+async function startMesh(
+  onTestFinished: TestContext["onTestFinished"],
+  namespaces?: Namespaces,
+): Promise<FaultMesh> {
   const dir = await mkdtemp(join(tmpdir(), "mesh-links-"));
   const mesh = await FaultMesh.start({ dir, nodes: 2, slots: 4, replicas: 1, namespaces });
-  try {
-    await use(mesh);
-  } finally {
+  onTestFinished(async ({ task }) => {
     await mesh.close();
-  }
-  // Left where it is when the test fails, with the logs.
-  await rm(dir, { recursive: true, force: true });
+    if (task.result?.state === "pass") await rm(dir, { recursive: true, force: true });
+  });
+  return mesh;
 }
 
 /** Loses the links of a node, a client and a viewer at the same moment, and looks at every view. */

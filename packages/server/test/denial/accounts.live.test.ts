@@ -16,7 +16,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { seedPath } from "@swarm-mesh/server";
 import type { NatsConnection } from "nats";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { addStranger, startMesh, type TestMesh } from "../mesh.ts";
 import { forbidden } from "./mutants.ts";
 import { mayReach, OTHER, publishing, SELF } from "./resources.ts";
@@ -37,11 +37,6 @@ beforeAll(async () => {
   observer = await mesh.connectAs("admin");
   observer.subscribe(">", { callback: (_, { subject }) => void heard.add(subject) });
   await observer.flush();
-});
-
-afterAll(async () => {
-  await observer.close();
-  await mesh.stop();
 });
 
 /** Replies that the server lets nobody name, wherever he is. */

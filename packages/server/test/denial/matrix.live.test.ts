@@ -3,7 +3,7 @@
  * refuse each. The cases are made of the roles that there are and of what resources.ts says there is.
  */
 import { ROLE_NAMES } from "@swarm-mesh/protocol";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { addStranger, startMesh, type TestMesh } from "../mesh.ts";
 import { refusedOf } from "./attempts.ts";
 import { DIRECTIONS, forbidden } from "./mutants.ts";
@@ -14,8 +14,6 @@ let mesh: TestMesh;
 beforeAll(async () => {
   mesh = await startMesh([SELF, OTHER], addStranger);
 });
-
-afterAll(() => mesh.stop());
 
 describe.each(ROLE_NAMES)("the server refuses %s", (role) => {
   const user = role === "node" ? SELF : role;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createUser } from "@nats-io/nkeys";
 import { accountOf, type Permissions, ROLE_NAMES } from "@swarm-mesh/protocol";
 import { seedPath } from "@swarm-mesh/server";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { startMesh, type TestMesh } from "../mesh.ts";
 import { refusedOf } from "./attempts.ts";
 import { DIRECTIONS, type Mutant, mutants } from "./mutants.ts";
@@ -29,8 +29,6 @@ let mesh: TestMesh;
 beforeAll(async () => {
   mesh = await startMesh([SELF], addUsers);
 });
-
-afterAll(() => mesh.stop());
 
 test.each(SAMPLE)("$role, to $direction: $what", async ({ user, direction, caughtBy }) => {
   const nc = await mesh.connectAs(user);
