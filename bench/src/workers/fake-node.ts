@@ -1,9 +1,8 @@
 /**
  * A node by plain NATS, as docs/protocol.md tells it, of which one process can be hundreds: it joins,
  * keeps its lease, and ends every task in the moment it comes, or holds it. It reads and sends batches,
- * as the nodes of the SDK do: what it costs the coordinator and the server is the same.
+ * as the nodes of the SDK do, and pings as often: what it costs the coordinator and the server is the same.
  */
-import { openConnection } from "@swarm-mesh/bus";
 import {
   BATCH_MAX,
   decode,
@@ -16,6 +15,7 @@ import {
   lastTokenOf,
   nodeLeaseKey,
   nodeSubject,
+  OutcomeAnswer,
   OutcomeBatchAnswer,
   outcomeSubject,
   outcomesSubject,
@@ -24,8 +24,8 @@ import {
   tokenOf,
   Welcome,
 } from "@swarm-mesh/protocol";
-import { systemClock } from "@swarm-mesh/runtime";
-import { headers, type Msg, type NatsConnection } from "nats";
+import { latch, systemClock } from "@swarm-mesh/runtime";
+import { headerIn, Wire, type WireMessage } from "./wire.ts";
 
 export interface FakeNodeOptions {
   readonly id: string;
@@ -61,45 +61,55 @@ interface Told {
 
 export const KEPT = "keep";
 
-const ASK_TIMEOUT_MS = 10_000;
+/** As often as the connections of the SDK. */
+const PING_INTERVAL_MS = 2_000;
 /** An outcome that nobody answered is told again. */
 const TELL_AGAIN_MS = 3_000;
-/** The last token but one of where answers to outcomes come: to one, or to a batch. */
+/** The second token of where answers come: to an outcome, to a batch of them, to anything else. */
 const ONE = "one";
 const BATCH = "batch";
+const ASKED = "asked";
 
 export class FakeNode {
   readonly id: string;
   readonly #options: FakeNodeOptions;
-  readonly #nc: NatsConnection;
+  readonly #wire: Wire;
   readonly #unanswered = new Map<string, Told>();
   /** Outcomes of this turn. */
   #ended: Outcome[] = [];
   /** Batches of which no answer has come, by their serial number. */
   readonly #batches = new Map<string, readonly string[]>();
+  readonly #asked = new Map<string, (answer: unknown) => void>();
   #serial = 0;
   readonly #held = new Set<string>();
+  readonly #over = new AbortController();
   #incarnation = 0;
   #leaseTtlMs = 0;
   #leaseRevision = 0;
-  #renewAt = 0;
   #done = 0;
   #lost = 0;
 
-  private constructor(nc: NatsConnection, options: FakeNodeOptions) {
+  private constructor(wire: Wire, options: FakeNodeOptions) {
     this.id = options.id;
     this.#options = options;
-    this.#nc = nc;
+    this.#wire = wire;
   }
 
   /** Connects and joins; resolves once it may be given tasks. */
   static async join(options: FakeNodeOptions): Promise<FakeNode> {
     const { id, url, seed } = options;
-    const nc = await openConnection({ servers: url, seed, name: `node/${id}`, inbox: id });
-    const node = new FakeNode(nc, options);
-    nc.subscribe(nodeSubject(id, "*"), { callback: (_error, message) => node.#hear(message) });
-    nc.subscribe(`_INBOX_${id}.told.*.*`, { callback: (_error, message) => node.#told(message) });
+    const wire: Wire = await Wire.open({
+      url,
+      seed,
+      name: `node/${id}`,
+      onMessage: (message) => node.#hear(message),
+    });
+    const node = new FakeNode(wire, options);
+    wire.subscribe(nodeSubject(id, "*"));
+    wire.subscribe(`_INBOX_${id}.>`);
     await node.#join();
+    void node.#keepLease();
+    void node.#keepConnection();
     return node;
   }
 
@@ -107,19 +117,9 @@ export class FakeNode {
     return { done: this.#done, held: this.#held.size, lost: this.#lost };
   }
 
-  /** What is due: the lease's renewal, and outcomes that were not answered. Called often. */
-  tick(now: number): void {
-    if (now >= this.#renewAt) {
-      this.#renewAt = now + this.#leaseTtlMs / 3;
-      void this.#renew().catch(() => undefined); // The next one tells.
-    }
-    for (const { outcome, sentAt } of this.#unanswered.values()) {
-      if (now - sentAt > TELL_AGAIN_MS) this.#tellOne(outcome);
-    }
-  }
-
   /** Leaves in order, holding nothing. */
   async leave(): Promise<void> {
+    this.#over.abort();
     for (const phase of ["leaving", "left"] as const) {
       await this.#ask(deregisterSubject(this.id), {
         incarnation: this.#incarnation,
@@ -127,11 +127,12 @@ export class FakeNode {
         reason: "bench",
       });
     }
-    await this.#nc.close();
+    this.#wire.close();
   }
 
-  close(): Promise<void> {
-    return this.#nc.close();
+  close(): void {
+    this.#over.abort();
+    this.#wire.close();
   }
 
   async #join(): Promise<void> {
@@ -145,63 +146,93 @@ export class FakeNode {
     const welcome = Welcome.parse(answer);
     this.#incarnation = welcome.incarnation;
     this.#leaseTtlMs = welcome.config.leaseTtlMs;
-    this.#leaseRevision = 0;
     await this.#ask(syncSubject(this.id), { hash: "" });
+    this.#leaseRevision = 0;
     await this.#renew();
-    // Spread, so that a fleet that joined together does not renew together.
-    this.#renewAt =
-      systemClock.elapsed() + (this.#leaseTtlMs / 3) * ((this.#incarnation % 64) / 64);
+  }
+
+  /** Renews the lease, and tells again what was not answered. */
+  async #keepLease(): Promise<void> {
+    const { signal } = this.#over;
+    for (;;) {
+      await systemClock.sleep(this.#leaseTtlMs / 3, signal);
+      if (signal.aborted) return;
+      void this.#renew().catch(() => undefined); // The next one tells.
+      const latest = systemClock.elapsed() - TELL_AGAIN_MS;
+      for (const { outcome, sentAt } of this.#unanswered.values()) {
+        if (sentAt < latest) this.#tellOne(outcome);
+      }
+    }
+  }
+
+  async #keepConnection(): Promise<void> {
+    const { signal } = this.#over;
+    for (;;) {
+      await systemClock.sleep(PING_INTERVAL_MS, signal);
+      if (signal.aborted) return;
+      this.#wire.ping();
+    }
   }
 
   /** Writes the lease; a node that has lost it joins anew. */
   async #renew(): Promise<void> {
-    const h = headers();
-    h.set("Nats-TTL", `${this.#leaseTtlMs / 1_000}s`);
-    if (this.#leaseRevision > 0) {
-      h.set("Nats-Expected-Last-Subject-Sequence", String(this.#leaseRevision));
-    }
-    const { slots } = this.#options;
+    const subject = kvSubject(LEASES_BUCKET.name, nodeLeaseKey(this.id));
+    const expected = this.#leaseRevision;
+    const headers = expected === 0 ? "" : `Nats-Expected-Last-Subject-Sequence: ${expected}\r\n`;
     const lease = {
       incarnation: this.#incarnation,
       running: this.#held.size,
-      slots,
+      slots: this.#options.slots,
       rttMs: 0,
       lagMs: 0,
     };
-    const subject = kvSubject(LEASES_BUCKET.name, nodeLeaseKey(this.id));
-    const ack = await this.#ask(subject, lease, h);
-    if (typeof ack === "object" && ack !== null && "seq" in ack) {
-      this.#leaseRevision = Number(ack.seq);
+    const ttl = `Nats-TTL: ${this.#leaseTtlMs / 1_000}s\r\n`;
+    const answer = await this.#ask(subject, lease, ttl + headers);
+    if (typeof answer === "object" && answer !== null && "seq" in answer) {
+      this.#leaseRevision = Number(answer.seq);
       return;
     }
     this.#lost++;
     await this.#join();
   }
 
-  async #ask(subject: string, body: unknown, h = headers()): Promise<unknown> {
-    const options = { timeout: ASK_TIMEOUT_MS, headers: h };
-    return (await this.#nc.request(subject, encode(body), options)).json();
+  /** The answer; `undefined`: nobody is there. */
+  #ask(subject: string, body: unknown, headers = ""): Promise<unknown> {
+    const serial = String(++this.#serial);
+    const answered = latch<unknown>();
+    this.#asked.set(serial, answered.resolve);
+    this.#wire.publish(subject, encode(body), this.#answersTo(ASKED, serial), headers);
+    return answered.promise;
   }
 
-  #hear(message: Msg): void {
-    const verb = lastTokenOf(message.subject);
-    if (verb === "ping") {
-      message.respond(encode({ incarnation: this.#incarnation, running: this.#held.size }));
+  #answersTo(kind: string, of: string): string {
+    return `_INBOX_${this.id}.${kind}.${of}`;
+  }
+
+  #hear(message: WireMessage): void {
+    const { subject, reply, headers, data } = message;
+    if (subject.startsWith("_INBOX_")) {
+      this.#told(subject, data);
+      return;
     }
-    const h = message.headers;
-    if (h?.get(Header.incarnation) !== String(this.#incarnation)) return;
-    const epoch = Number(h.get(Header.epoch));
+    const verb = lastTokenOf(subject);
+    if (verb === "ping") {
+      const pong = { incarnation: this.#incarnation, running: this.#held.size };
+      this.#wire.publish(reply, encode(pong));
+    }
+    if (headerIn(headers, Header.incarnation) !== String(this.#incarnation)) return;
+    const epoch = Number(headerIn(headers, Header.epoch));
     if (verb === "task") {
       this.#take({
-        taskId: h.get(Header.taskId),
-        capability: h.get(Header.capability),
-        attempt: Number(h.get(Header.attempt)),
+        taskId: headerIn(headers, Header.taskId),
+        capability: headerIn(headers, Header.capability),
+        attempt: Number(headerIn(headers, Header.attempt)),
         epoch,
       });
-      message.respond('{"answer":"running"}');
+      if (reply !== "") this.#wire.publish(reply, '{"answer":"running"}');
     }
     if (verb === "tasks") {
-      const batch = decodeTasks(message.data);
+      const batch = decodeTasks(data);
       if ("problem" in batch) throw new Error(batch.problem);
       for (const { head } of batch.tasks) this.#take({ ...head, epoch });
     }
@@ -235,7 +266,8 @@ export class FakeNode {
   #tellOne(outcome: Outcome): void {
     const { taskId, ...body } = outcome;
     this.#unanswered.set(taskId, { outcome, sentAt: systemClock.elapsed() });
-    this.#publish(outcomeSubject(this.id, taskId), body, `${ONE}.${taskId}`);
+    const reply = this.#answersTo(ONE, taskId);
+    this.#wire.publish(outcomeSubject(this.id, taskId), encode(body), reply);
   }
 
   #tellBatch(batch: readonly Outcome[]): void {
@@ -244,24 +276,31 @@ export class FakeNode {
       serial,
       batch.map(({ taskId }) => taskId),
     );
-    this.#publish(outcomesSubject(this.id), batch, `${BATCH}.${serial}`);
+    const reply = this.#answersTo(BATCH, serial);
+    this.#wire.publish(outcomesSubject(this.id), encode(batch), reply);
   }
 
-  #publish(subject: string, body: unknown, answerTo: string): void {
-    this.#nc.publish(subject, encode(body), { reply: `_INBOX_${this.id}.told.${answerTo}` });
-  }
-
-  #told(message: Msg): void {
-    const of = tokenOf(message.subject, 3);
-    if (tokenOf(message.subject, 2) === ONE) {
-      const { answer } = message.json<{ answer?: string }>();
-      if (answer === "recorded" || answer === "stale") this.#unanswered.delete(of);
-      return;
+  /** An answer has come. Without a body: nobody listens, or the store does not. */
+  #told(subject: string, data: Buffer): void {
+    const kind = tokenOf(subject, 1);
+    const of = tokenOf(subject, 2);
+    if (kind === ASKED) {
+      this.#asked.get(of)?.(data.length === 0 ? undefined : JSON.parse(data.toString()));
+      this.#asked.delete(of);
+    } else if (kind === ONE) {
+      const answer = decode(OutcomeAnswer, data);
+      // Nobody there, or busy: told again.
+      if (answer.ok) this.#unanswered.delete(of);
+    } else {
+      this.#toldOfBatch(of, data);
     }
-    const taskIds = this.#batches.get(of) ?? [];
-    this.#batches.delete(of);
-    const answer = decode(OutcomeBatchAnswer, message.data);
-    // Nobody there, or busy: each is told again by itself.
+  }
+
+  #toldOfBatch(serial: string, data: Buffer): void {
+    const taskIds = this.#batches.get(serial) ?? [];
+    this.#batches.delete(serial);
+    const answer = decode(OutcomeBatchAnswer, data);
+    // As above; each by itself.
     if (!answer.ok) return;
     for (const [index, said] of answer.value.answers.entries()) {
       const taskId = taskIds[index];

@@ -1,6 +1,5 @@
 /** Hundreds of nodes in one process, each with a connection of its own. */
 import { readFile } from "node:fs/promises";
-import { systemClock } from "@swarm-mesh/runtime";
 import { FakeNode } from "./fake-node.ts";
 import { serveParent } from "./serve.ts";
 
@@ -23,17 +22,13 @@ export interface FleetCounts {
 
 /** How many join at once: more only wait for each other. */
 const JOINING_MAX = 16;
-/** How late a renewal may be. */
-const TICK_MS = 25;
 
 serveParent(async ({ url, slots, capabilities, nodes }: Setup) => {
   const fleet: FakeNode[] = [];
   const waiting = [...nodes];
-  const closed = new AbortController();
-  void tick(fleet, closed.signal);
   const lane = async (): Promise<void> => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      const seed = await readFile(next.seedPath);
+      const seed = Buffer.from((await readFile(next.seedPath, "utf8")).trim());
       fleet.push(await FakeNode.join({ id: next.id, url, seed, slots, capabilities }));
     }
   };
@@ -41,24 +36,13 @@ serveParent(async ({ url, slots, capabilities, nodes }: Setup) => {
   return {
     counts: () => sum(fleet),
     leave: async () => {
-      closed.abort();
       await Promise.all(fleet.map((node) => node.leave()));
     },
-    close: async () => {
-      closed.abort();
-      await Promise.all(fleet.map((node) => node.close()));
+    close: () => {
+      for (const node of fleet) node.close();
     },
   };
 });
-
-/** One timer for all nodes. */
-async function tick(fleet: readonly FakeNode[], signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const now = systemClock.elapsed();
-    for (const node of fleet) node.tick(now);
-    await systemClock.sleep(TICK_MS, signal);
-  }
-}
 
 function sum(fleet: readonly FakeNode[]): FleetCounts {
   return fleet
