@@ -40,6 +40,8 @@ const PAGE_MAX = 1_024;
 /** How long servers may take to answer, and how long after the last one another is waited for. */
 const ANSWERS_MAX_MS = 2_000;
 const ANSWERS_STALL_MS = 150;
+const QUICK = { strategy: "stall", stall: ANSWERS_STALL_MS, maxWait: ANSWERS_MAX_MS } as const;
+const ALL = { strategy: "timer", maxWait: ANSWERS_MAX_MS } as const;
 const KICK_TIMEOUT_MS = 2_000;
 
 export class Connections {
@@ -51,14 +53,18 @@ export class Connections {
     this.#log = log;
   }
 
-  /** Cuts every connection of a key, on every server; as each answers, not when all have. */
-  async cutKey(publicKey: string): Promise<number> {
-    return this.#cutAll({ auth: true, user: publicKey }, (found) => found === publicKey);
+  /**
+   * Cuts every connection of a key, on every server; as each answers, not when all have. `quick`: for
+   * somebody who waits, at the risk of missing a server that answers long after the others.
+   */
+  async cutKey(publicKey: string, reach: "quick" | "all"): Promise<number> {
+    const isWanted = (found: string): boolean => found === publicKey;
+    return this.#cutAll({ auth: true, user: publicKey }, isWanted, reach);
   }
 
   /** Looks at all connections and cuts those of keys that are no longer good. */
   async sweep(isRevoked: (publicKey: string) => boolean): Promise<number> {
-    return this.#cutAll({ auth: true }, isRevoked);
+    return this.#cutAll({ auth: true }, isRevoked, "quick");
   }
 
   /** Closes one connection. False: it was not told to, or nobody answered. */
@@ -75,7 +81,12 @@ export class Connections {
     }
   }
 
-  async #cutAll(filter: object, isWanted: (publicKey: string) => boolean): Promise<number> {
+  async #cutAll(
+    filter: object,
+    isWanted: (publicKey: string) => boolean,
+    reach: "quick" | "all",
+  ): Promise<number> {
+    const patience = { quick: QUICK, all: ALL }[reach];
     let cuts = 0;
     let offset = 0;
     for (let more = true; more; offset += PAGE_MAX) {
@@ -84,7 +95,7 @@ export class Connections {
       const answers = await this.#nc.requestMany(
         connectionsSubject(accountOf("node")),
         encode({ ...filter, limit: PAGE_MAX, offset }),
-        { strategy: "stall", stall: ANSWERS_STALL_MS, maxWait: ANSWERS_MAX_MS },
+        patience,
       );
       for await (const answer of answers) {
         const page = decode(Page, answer.data);

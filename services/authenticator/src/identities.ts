@@ -41,7 +41,7 @@ export interface IdentitiesOptions {
   readonly mesh: string;
   /** Told of each change that this replica stored. */
   readonly onChange: (change: IdentityChange) => void;
-  /** Told of each key that another replica revoked, when this one's watch shows it. */
+  /** Told of each key that was revoked, by whichever replica, when the watch shows it. */
   readonly onRevoked: (publicKey: string) => void;
 }
 
@@ -90,7 +90,11 @@ export class Identities {
           if (after === undefined) this.#revokedKeys.delete(key);
         }
         if (after === undefined) return;
-        for (const key of this.#learn(after)) if (this.#begun) options.onRevoked(key);
+        this.#learn(after);
+        const known = before === undefined ? [] : revokedKeysOf(before);
+        for (const key of this.#begun ? revokedKeysOf(after) : []) {
+          if (!known.includes(key)) options.onRevoked(key);
+        }
       },
       onCurrent: () => {
         this.#begun = true;
@@ -206,12 +210,9 @@ export class Identities {
     if (stored.kind !== "stored") throw new NotStoredError(`token not stored: ${stored.kind}`);
   }
 
-  /** Notes an identity's keys. The answer: those that were not known to be revoked. */
-  #learn(identity: Identity): string[] {
+  #learn(identity: Identity): void {
     for (const key of keysOf(identity)) this.#nodesByKey.set(key, identity.node);
-    const news = revokedKeysOf(identity).filter((key) => !this.#revokedKeys.has(key));
-    for (const key of news) this.#revokedKeys.add(key);
-    return news;
+    for (const key of revokedKeysOf(identity)) this.#revokedKeys.add(key);
   }
 }
 

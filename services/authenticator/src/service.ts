@@ -4,8 +4,8 @@
  *
  * Any number of replicas answer the server in turn. None holds a fact: a key is looked up in the store
  * for every connection, so a revocation counts from the moment it is written, at every replica. The
- * connection that stands by then is cut at once, by whoever wrote it and by whoever sees it written;
- * one that was just being made, when the server says so; one that was missed, by a sweep.
+ * connection that stands by then is cut at once by whoever wrote it, and, if it still stands, by whoever
+ * sees it written; one that was just being made, when the server says so; what all missed, by a sweep.
  */
 import { dirname, resolve } from "node:path";
 import type { KeyPair } from "@nats-io/nkeys";
@@ -68,6 +68,8 @@ import { signingPair } from "./native-keys.ts";
 const QUEUE = "authenticator";
 /** A write that another replica was faster with is decided anew, so often. */
 const TRIES_MAX = 5;
+/** How long after a revocation every replica looks whether all of the key's connections are cut. */
+const CUT_AGAIN_MS = 250;
 
 export type AuthenticatorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
 
@@ -119,7 +121,7 @@ class Authenticator {
     const told = {
       mesh: this.#mesh,
       onChange: (change: IdentityChange) => this.#tell(change),
-      onRevoked: (publicKey: string) => void this.#cutKeyOf(publicKey),
+      onRevoked: (publicKey: string) => void this.#cutAgain(publicKey),
     };
     this.#identities = new Identities({ ...deps, ...told }, () => this.#current.resolve());
     deps.meters.gauge(
@@ -204,15 +206,19 @@ class Authenticator {
   }
 
   /**
-   * Cuts what a key has when the watch shows that another replica revoked it. That one cuts as well,
-   * if it lives: with {@link #watchConnections} each replica alone misses no connection, whether it
-   * hears of the revocation first or of the connection.
+   * Looks a second time for what a key has, when the watch shows that it was revoked: who revoked it
+   * may have died, or have missed a server that was slow to answer. With {@link #watchConnections} each
+   * replica alone misses no connection, whether it hears of the revocation first or of the connection.
    */
-  async #cutKeyOf(publicKey: string): Promise<void> {
+  async #cutAgain(publicKey: string): Promise<void> {
+    const { clock, log, nc } = this.#deps;
+    // Who revoked it counts what it cuts, for a person: it comes first.
+    await clock.sleep(CUT_AGAIN_MS);
+    if (nc.isClosed()) return;
     try {
-      await this.#connections.cutKey(publicKey);
+      await this.#connections.cutKey(publicKey, "all");
     } catch (error) {
-      this.#deps.log.warn({ publicKey, err: error }, "connections not cut, the sweep will");
+      log.warn({ publicKey, err: error }, "connections not cut, the sweep will");
     }
   }
 
@@ -291,7 +297,7 @@ class Authenticator {
       }
       const after = revoked(identity, { by, at: this.#now() }, reason);
       if (after !== identity) await this.#identities.write("revoked", after, revision);
-      return { identity: after, cut: await this.#connections.cutKey(after.publicKey) };
+      return { identity: after, cut: await this.#connections.cutKey(after.publicKey, "quick") };
     });
   }
 
