@@ -1,5 +1,6 @@
+import { NoRespondersError, RequestError, TimeoutError } from "nats";
 import { describe, expect, test } from "vitest";
-import { readArgs } from "../src/why/why.ts";
+import { problemOfStore, readArgs } from "../src/why/why.ts";
 
 describe("the question", () => {
   test("is a kind and a name, or a name alone", () => {
@@ -19,4 +20,13 @@ describe("the question", () => {
   ])("%j is a usage error", (args) => {
     expect(() => readArgs(args)).toThrow(expect.objectContaining({ status: 2 }));
   });
+});
+
+test.each([
+  new TimeoutError(),
+  new NoRespondersError("$JS.API.STREAM.INFO.KV_mesh_tasks"),
+  new RequestError("no answer", { cause: new NoRespondersError("$JS.API.INFO") }),
+])("that the store is away is told by %o", (error) => {
+  expect(problemOfStore(error)).toBe(error.message);
+  expect(problemOfStore(new Error(error.message))).toBeUndefined();
 });

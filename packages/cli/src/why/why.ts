@@ -200,10 +200,11 @@ function answerText(about: About | undefined, answer: Answer, paint: Paint): str
 
 /** JetStream's error code: no leader, no quorum. */
 const UNAVAILABLE = 10008;
-const AWAY = ["TimeoutError", "NoRespondersError", "JetStreamNotEnabled"];
+/** Of the library's errors; NoRespondersError calls itself so. */
+const AWAY = ["TimeoutError", "NoResponders", "JetStreamNotEnabled"];
 
 /** What the store said, or did not, when it is the store that is away; `undefined`: it is not. */
-function problemOfStore(error: unknown): string | undefined {
+export function problemOfStore(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   if (error instanceof JetStreamApiError) {
     return error.code === UNAVAILABLE ? error.message : undefined;
