@@ -32,6 +32,7 @@ export { type HeaderEntry, headerBlock } from "./header-block.ts";
 export { Lease, type LeaseOptions, type RenewResult } from "./lease.ts";
 export { type ListenOptions, listen } from "./listen.ts";
 export { auditRefusals, type Identity, leaseRenewals, meterIdentity, meterLink } from "./meters.ts";
+export { nativePrivateKey, nativePublicKey } from "./native-keys.ts";
 export {
   REQUEST_TIMEOUT_MS,
   type Reply,
