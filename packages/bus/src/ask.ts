@@ -11,7 +11,10 @@ export type Answer<T> =
   /** The answer does not match what this version expects. */
   | { readonly kind: "malformed"; readonly problem: string };
 
-/** Requests `subject` with `body` as JSON and reads the answer as `schema` or as a refusal. */
+/**
+ * Requests `subject` with `body` as JSON and reads the answer as `schema` or else as a refusal. In this
+ * order, because the record of a failed task has an `error` just as a refusal has.
+ */
 export async function ask<S extends z.ZodType>(
   requester: Requester,
   subject: string,

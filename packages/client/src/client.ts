@@ -7,6 +7,7 @@
  */
 import {
   type Answer,
+  ask,
   isSameKey,
   openConnection,
   type Protection,
@@ -45,7 +46,7 @@ import { onAbort } from "./abort.ts";
 import { watchDenials } from "./denials.ts";
 import { MeshClientError, RefusedRequestError, SubmitError, TaskFailedError } from "./errors.ts";
 import { Following, type WaitOptions } from "./following.ts";
-import { question, reasonOf } from "./question.ts";
+import { reasonOf } from "./reason.ts";
 import {
   prepare,
   type Signing,
@@ -271,7 +272,7 @@ export class MeshClient {
     const release = onAbort(signal, () => cut.reject(new MeshClientError("aborted", "aborted")));
     this.#asking.add(asking);
     try {
-      const answer = question(this.#requester, { subject, body, timeoutMs }, schema);
+      const answer = ask(this.#requester, subject, body, schema, { timeoutMs });
       return await Promise.race([answer, cut.promise]);
     } finally {
       release();
