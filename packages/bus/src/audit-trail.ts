@@ -5,7 +5,7 @@
  * second reads what the first wrote, and puts its own behind it.
  */
 import { randomUUID } from "node:crypto";
-import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
+import type { JetStreamManager } from "@nats-io/jetstream";
 import {
   AUDIT_GENESIS,
   type AuditDeed,
@@ -13,6 +13,7 @@ import {
   type AuditWho,
   auditSubject,
   decode,
+  isNothingStored,
   MESH_AUDIT,
 } from "@swarm-mesh/protocol";
 import {
@@ -170,9 +171,6 @@ export class AuditTrail {
   }
 }
 
-/** JetStream's `no message found`. */
-const NO_MESSAGE_FOUND = 10037;
-
 async function getMessage(
   manager: JetStreamManager,
   query: { seq: number } | { last_by_subj: string },
@@ -180,7 +178,7 @@ async function getMessage(
   try {
     return (await manager.streams.getMessage(MESH_AUDIT.name, query))?.data;
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
+    if (isNothingStored(error)) return undefined;
     throw error;
   }
 }

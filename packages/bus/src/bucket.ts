@@ -1,6 +1,6 @@
 /** Reading and writing KV buckets: through the stream's leader, with revisions. */
-import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import { type BucketSpec, kvSubject } from "@swarm-mesh/protocol";
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import { type BucketSpec, isNothingStored, kvSubject } from "@swarm-mesh/protocol";
 import type { MsgHdrs, NatsConnection, Payload } from "nats";
 import { type HeaderBlock, type HeaderEntry, headerBlock } from "./header-block.ts";
 import type { Requester, Stored } from "./requester.ts";
@@ -13,9 +13,6 @@ export interface Entry {
   readonly value: Uint8Array | undefined;
   readonly headers: MsgHdrs | undefined;
 }
-
-/** JetStream's `no message found`. */
-const NO_MESSAGE_FOUND = 10037;
 
 /** The stream beneath a bucket. */
 export function bucketStream(bucket: BucketSpec): string {
@@ -76,7 +73,7 @@ export async function readEntry(
     const headers = goodHeaders(() => message.header);
     return { revision: message.seq, value: isMarker(headers) ? undefined : message.data, headers };
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === NO_MESSAGE_FOUND) return undefined;
+    if (isNothingStored(error)) return undefined;
     throw error;
   }
 }

@@ -6,9 +6,9 @@ import {
   leaderLeaseKey,
   NodeLease,
   nodeLeaseKey,
+  type ServiceName,
 } from "@swarm-mesh/protocol";
 import { readEntries, readEntry } from "./entries.ts";
-import type { ServiceName } from "./services.ts";
 import type { Session } from "./session.ts";
 
 export interface Leases {

@@ -1,8 +1,7 @@
 /** What waits for each capability, lane by lane: from the streams' and consumers' own figures. */
 import type { ConsumerInfo, JetStreamManager, StoredMsg } from "@nats-io/jetstream";
-import { goodHeaders } from "@swarm-mesh/bus";
 import {
-  Header,
+  isNothingStored,
   MESH_RETRIES,
   MESH_TASKS,
   retrySubject,
@@ -10,7 +9,7 @@ import {
   type TaskRecord,
   tokenOf,
 } from "@swarm-mesh/protocol";
-import { isNothing } from "./stored.ts";
+import { taskIdOf } from "@swarm-mesh/why";
 
 /** In the order in which they are served; `retry` are tries that are due. */
 export const LANES = ["retry", "high", "normal", "low"] as const;
@@ -190,7 +189,7 @@ async function firstOn(
   for (let looked = 0; looked < LOOKED_AT_MAX && isRunning !== undefined; looked++) {
     const message = await nextMessage(manager, { stream, subject, from });
     if (message === undefined) return undefined;
-    if (message.seq > deliveredSeq || !isRunning(taskOf(message))) return message.time.getTime();
+    if (message.seq > deliveredSeq || !isRunning(taskIdOf(message))) return message.time.getTime();
     from = message.seq + 1;
   }
   // Many run, or nobody knows which: what was never handed out waits for certain.
@@ -206,18 +205,13 @@ async function nextMessage(
     const query = { seq: at.from, next_by_subj: at.subject };
     return (await manager.direct.getMessage(at.stream, query)) ?? undefined;
   } catch (error) {
-    if (isNothing(error)) return undefined;
+    if (isNothingStored(error)) return undefined;
     throw error;
   }
 }
 
-/** The task a message is of. */
-function taskOf(message: StoredMsg): string {
-  const h = goodHeaders(() => message.header);
-  return h?.get(Header.taskId) || h?.get(Header.msgId) || `s${message.seq}`;
-}
-
-function subjectsOf(capability: string, lane: LaneName): readonly string[] {
+/** The subjects on which what waits in a lane is stored. */
+export function subjectsOf(capability: string, lane: LaneName): readonly string[] {
   switch (lane) {
     case "retry":
       return [retrySubject(capability)];

@@ -1,10 +1,10 @@
 /** `swarmctl service <name>`: one of the mesh's services as this process's whole work. */
 import { runService, type ServiceDefinition } from "@swarm-mesh/process";
+import { SERVICES, type ServiceName } from "@swarm-mesh/protocol";
 import type { z } from "zod";
 import type { Call } from "./call.ts";
 import { usageError } from "./exit.ts";
 import { stopWithParent, tellParent } from "./parent.ts";
-import { SERVICES, type ServiceName } from "./services.ts";
 
 export interface ServiceFlags {
   readonly config?: string;

@@ -1,14 +1,12 @@
 /** What a stream holds, message by message, from either end, in constant memory. */
-import { JetStreamApiError, type JetStreamManager, type StoredMsg } from "@nats-io/jetstream";
+import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
+import { isNothingStored } from "@swarm-mesh/protocol";
 
 /** Messages read in one request; the server ends it earlier at so many bytes. */
 const BATCH = 500;
 const BATCH_BYTES = 8 * 1024 * 1024;
 /** Places of a stream that are read in one go, however few of them still hold a message. */
 const WINDOW_MAX = 1_000_000;
-/** JetStream's error code, and the status of a direct read. */
-const NO_MESSAGE_FOUND = 10037;
-const NOT_FOUND = 404;
 
 /** Where in a stream to read. */
 export interface Range {
@@ -40,7 +38,7 @@ export async function* oldestFirst(
       }
     } catch (error) {
       // An empty range is answered with an error: then there is no more.
-      if (!isNothing(error)) throw error;
+      if (!isNothingStored(error)) throw error;
     }
     if (last === undefined) return;
     next = last + 1;
@@ -78,13 +76,7 @@ export async function getMessage(
   try {
     return (await manager.streams.getMessage(stream, query)) ?? undefined;
   } catch (error) {
-    if (isNothing(error)) return undefined;
+    if (isNothingStored(error)) return undefined;
     throw error;
   }
-}
-
-/** Does the error say that there is no such message? */
-export function isNothing(error: unknown): boolean {
-  if (!(error instanceof Error) || !("code" in error)) return false;
-  return error.code === (error instanceof JetStreamApiError ? NO_MESSAGE_FOUND : NOT_FOUND);
 }

@@ -1,7 +1,7 @@
+import { SERVICES } from "@swarm-mesh/protocol";
 import { describe, expect, test } from "vitest";
 import { diagnose, settled } from "../src/doctor/doctor.ts";
 import type { Facts, ServerFacts, StoreFacts } from "../src/doctor/facts.ts";
-import { SERVICES } from "../src/services.ts";
 
 const GIB = 1024 ** 3;
 

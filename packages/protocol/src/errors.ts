@@ -93,3 +93,11 @@ export type Refusal = z.infer<typeof Refusal>;
 export function wireError(code: ErrorCode, message: string, retryable = false): WireError {
   return { code, message: message.slice(0, ERROR_MESSAGE_MAX_CHARS), retryable };
 }
+
+/** JetStream's code for `no message found`, and the status of a direct read that finds none. */
+const NOTHING_STORED: readonly unknown[] = [10037, 404];
+
+/** Does an error of the NATS library say that no such message is stored? By its code, in Node and in browsers. */
+export function isNothingStored(error: unknown): boolean {
+  return error instanceof Error && "code" in error && NOTHING_STORED.includes(error.code);
+}

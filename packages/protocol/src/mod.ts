@@ -40,6 +40,7 @@ export {
 export {
   ERROR_MESSAGE_MAX_CHARS,
   ErrorCode,
+  isNothingStored,
   Refusal,
   WireError,
   wireError,
@@ -110,6 +111,8 @@ export {
   Lane,
   NodeId,
   retryId,
+  SERVICES,
+  type ServiceName,
   TaskId,
 } from "./names.ts";
 export {
@@ -132,6 +135,7 @@ export {
   NodeRecord,
   NodeRole,
   NodeState,
+  nodeEventId,
   Pong,
   Registration,
   SyncAnswer,
@@ -145,7 +149,7 @@ export {
   type SubjectRules,
 } from "./permissions.ts";
 export { ROLE_NAMES, ROLES, type Role, type RoleSpec, rolesIn } from "./roles.ts";
-export { DisconnectEvent, isServerGone } from "./server-events.ts";
+export { DisconnectEvent, isServerGone, ServicePing } from "./server-events.ts";
 export { CapabilitySetting, NodeSetting } from "./settings.ts";
 export {
   SIGNATURE_CLOCK_SKEW_MS,

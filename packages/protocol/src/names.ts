@@ -23,6 +23,16 @@ export const Capability = token("a capability");
 /** An executor on a node. */
 export const AgentName = token("an agent's name");
 
+/** The services of a mesh, in the order they are started and people name them. */
+export const SERVICES = [
+  "registry",
+  "coordinator",
+  "health-monitor",
+  "migrator",
+  "authenticator",
+] as const;
+export type ServiceName = (typeof SERVICES)[number];
+
 /** A task's priority class. `high` goes before `normal`, `normal` before `low`. */
 export const Lane = z.enum(["high", "normal", "low"]);
 export type Lane = z.infer<typeof Lane>;

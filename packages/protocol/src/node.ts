@@ -13,6 +13,7 @@
 import { z } from "zod";
 import { NODE_CAPABILITIES_MAX, NODE_SLOTS_MAX } from "./limits.ts";
 import { AgentName, Capability, Labels, NodeId } from "./names.ts";
+import type { NodeEventKind } from "./subjects.ts";
 
 export const NodeState = z.enum([
   "DISCOVERING",
@@ -247,6 +248,13 @@ export const NodeEvent = z.object({
   by: z.string(),
 });
 export type NodeEvent = z.infer<typeof NodeEvent>;
+
+/**
+ * `node.<node>.<incarnation>.<kind>`: the message id of what happens once in a node's life. Whoever tells it,
+ * the server keeps the first.
+ */
+export const nodeEventId = (nodeId: string, incarnation: number, kind: NodeEventKind): string =>
+  `node.${nodeId}.${incarnation}.${kind}`;
 
 /** A durable event about a leader: `mesh.events.leader.<service>`. */
 export const LeaderEvent = z.object({

@@ -13,3 +13,7 @@ export type DisconnectEvent = z.infer<typeof DisconnectEvent>;
 export function isServerGone(event: DisconnectEvent): boolean {
   return event.reason === "Server Shutdown";
 }
+
+/** One replica of a service, as it answers NATS' discovery. */
+export const ServicePing = z.looseObject({ name: z.string(), id: z.string() });
+export type ServicePing = z.infer<typeof ServicePing>;

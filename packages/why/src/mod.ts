@@ -1,3 +1,4 @@
+export { discover } from "./discovery.ts";
 export {
   type Answer,
   type EventFact,
@@ -12,6 +13,7 @@ export {
   type QueuedFact,
   type SearchFact,
 } from "./facts.ts";
+export { eventFact, letterFact, queuedFact, type StoredMessage, taskIdOf } from "./stored.ts";
 export { LIMITS_DEFAULT, laneOf, refusalsIn } from "./surroundings.ts";
 export { cell, span } from "./text.ts";
 export { whyCapability } from "./why-capability.ts";

@@ -10,7 +10,13 @@
  * places tasks again that have had no living node for 30 s.
  */
 import type { Requester } from "@swarm-mesh/bus";
-import { encode, type NodeEvent, type NodeEventKind, nodeEventSubject } from "@swarm-mesh/protocol";
+import {
+  encode,
+  type NodeEvent,
+  type NodeEventKind,
+  nodeEventId,
+  nodeEventSubject,
+} from "@swarm-mesh/protocol";
 import type { Clock, Log } from "@swarm-mesh/runtime";
 import { headers } from "nats";
 
@@ -47,7 +53,7 @@ export class Events {
    */
   tell(kind: NodeEventKind, event: NodeEvent, revision: number): void {
     const repeats = kind === "degraded" || kind === "recovered";
-    const id = `node.${event.node}.${event.incarnation}.${kind}${repeats ? `.${revision}` : ""}`;
+    const id = `${nodeEventId(event.node, event.incarnation, kind)}${repeats ? `.${revision}` : ""}`;
     if (this.#untold.has(id) || this.#told.has(id)) return;
     this.#untold.set(id, { subject: nodeEventSubject(event.node, kind), event });
     this.flush();

@@ -11,6 +11,7 @@ import {
   type NodeEventKind,
   NodeRecord,
   type NodeState,
+  nodeEventId,
   nodeEventSubject,
 } from "@swarm-mesh/protocol";
 import { assert, backoffMs, isoTime, type Log, REQUEST_BACKOFF, timeOf } from "@swarm-mesh/runtime";
@@ -131,7 +132,7 @@ export class Records {
       by: instance,
     };
     const h = headers();
-    h.set("Nats-Msg-Id", `node.${record.id}.${record.incarnation}.${kind}`);
+    h.set("Nats-Msg-Id", nodeEventId(record.id, record.incarnation, kind));
     const subject = nodeEventSubject(record.id, kind);
     const options = { headers: h, timeoutMs: EVENT_TIMEOUT_MS };
     for (let failures = 1; failures <= EVENT_TRIES; failures++) {

@@ -1,10 +1,9 @@
 /** What a dev mesh consists of: which processes, started how. */
 import { join, resolve } from "node:path";
-import { NODE_SLOTS_MAX } from "@swarm-mesh/protocol";
+import { NODE_SLOTS_MAX, SERVICES } from "@swarm-mesh/protocol";
 import { usageError } from "../exit.ts";
 import { countFlag, handleFlags } from "../flags.ts";
 import type { Io } from "../io.ts";
-import { SERVICES } from "../services.ts";
 
 /** The flags of `swarmctl dev` as they were typed. */
 export interface DevFlags {

@@ -10,6 +10,7 @@ import {
   MESH_RETRIES,
   MESH_TASKS,
   SERVERS_SUBJECT,
+  ServicePing,
   tokenOf,
 } from "@swarm-mesh/protocol";
 import { systemClock, timeOf } from "@swarm-mesh/runtime";
@@ -134,10 +135,9 @@ async function askStores(session: Session): Promise<readonly StoreFacts[]> {
 }
 
 async function askServices(session: Session): Promise<Readonly<Record<string, number>>> {
-  const Ping = z.object({ name: z.string(), id: z.string() });
   const seen = new Map<string, string>();
   await collect(session, "$SRV.PING", (data) => {
-    const ping = decode(Ping, data);
+    const ping = decode(ServicePing, data);
     if (ping.ok) seen.set(ping.value.id, ping.value.name);
   });
   const counts: Record<string, number> = {};

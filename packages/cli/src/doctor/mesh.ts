@@ -1,6 +1,5 @@
 /** Findings about what is stored, who serves and who works. */
-import { isGone } from "@swarm-mesh/protocol";
-import { SERVICES } from "../services.ts";
+import { isGone, SERVICES } from "@swarm-mesh/protocol";
 import { about, type Facts, type Finding, type Level, type Say, type StoreFacts } from "./facts.ts";
 
 /** Group and others. */

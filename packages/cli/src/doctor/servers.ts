@@ -1,8 +1,7 @@
 /** Findings about the servers: how many, which, how durable, what time they have. */
 import { atLeast, isThisMachine, SERVER_VERSION_MIN } from "@swarm-mesh/bus";
-import { PAYLOAD_MAX_BYTES } from "@swarm-mesh/protocol";
+import { PAYLOAD_MAX_BYTES, type ServiceName } from "@swarm-mesh/protocol";
 import { bytes } from "../output.ts";
-import type { ServiceName } from "../services.ts";
 import { about, type Facts, type Finding, type Say, type ServerFacts } from "./facts.ts";
 
 /** From which a task of full size fits, with headers and checkpoint, on its way to a node. */

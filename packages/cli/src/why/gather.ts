@@ -5,13 +5,11 @@ import {
   aliveSubject,
   check,
   deadSubject,
-  decode,
   LEASES_BUCKET,
   LIST_SUBJECT,
   type ListTasks,
   MESH_DEAD,
   MESH_EVENTS,
-  NodeEvent,
   type NodeRecord,
   type NodeSetting,
   nodeEventSubject,
@@ -22,23 +20,24 @@ import {
   TaskList,
   TaskRecord,
 } from "@swarm-mesh/protocol";
-import { systemClock, timeOf } from "@swarm-mesh/runtime";
+import { systemClock } from "@swarm-mesh/runtime";
 import {
+  discover,
   type EventFact,
+  eventFact,
   isLiving,
   type LeaderFact,
   type LetterFact,
   LIMITS_DEFAULT,
+  letterFact,
   type MeshFacts,
   type NodeFact,
   refusalsIn,
 } from "@swarm-mesh/why";
-import { NoRespondersError } from "nats";
 import { z } from "zod";
 import { readEntry } from "../entries.ts";
 import { type Leases, readLeases, readNodeLease } from "../leases.ts";
 import { readNodes } from "../node-records.ts";
-import { SERVICES } from "../services.ts";
 import type { Session } from "../session.ts";
 import { readSettings } from "../settings.ts";
 import { getMessage } from "../stored.ts";
@@ -67,7 +66,7 @@ export async function readMesh(
   ]);
   const [leader, services, nodes, running, newest] = await Promise.all([
     leaderOf(session, leases),
-    discover(session),
+    discover(() => session.nc.requestMany("$SRV.PING", "", { maxWait: DISCOVERY_MS })),
     withAnswers(session, { leases, records, matter, cordoned: settings.cordoned }),
     list(session, { status: "running", limit: RUNNING_MAX }),
     list(session, { limit: REFUSALS_LOOKED_AT }),
@@ -105,21 +104,16 @@ export async function isWaiting(session: Session, id: string): Promise<boolean> 
   return record === undefined || record.status === "retrying";
 }
 
+/** The dead letter of a task. */
 export async function readLetter(session: Session, id: string): Promise<LetterFact | undefined> {
   const query = { last_by_subj: deadSubject(id) };
-  const letter = await getMessage(await session.manager(), MESH_DEAD.name, query);
-  return letter && { seq: letter.seq, atMs: letter.time.getTime() };
+  return letterFact(await getMessage(await session.manager(), MESH_DEAD.name, query));
 }
 
 /** The last event of a node that is still stored. */
 export async function readEvent(session: Session, id: string): Promise<EventFact | undefined> {
   const query = { last_by_subj: nodeEventSubject(id, "*") };
-  const message = await getMessage(await session.manager(), MESH_EVENTS.name, query);
-  const event = message === undefined ? undefined : decode(NodeEvent, message.data);
-  if (message === undefined || event?.ok !== true) return undefined;
-  const { at, by, reason } = event.value;
-  const kind = message.subject.slice(message.subject.lastIndexOf(".") + 1);
-  return { kind, reason, by, atMs: timeOf(at) };
+  return eventFact(await getMessage(await session.manager(), MESH_EVENTS.name, query));
 }
 
 async function leaderOf(session: Session, leases: Leases): Promise<LeaderFact | undefined> {
@@ -183,26 +177,6 @@ async function answers<S extends z.ZodType>(
     if (error instanceof MeshClientError && error.code === "denied") return undefined;
     throw error;
   }
-}
-
-/** The part of a service's answer that is read. */
-const Discovered = z.looseObject({ name: z.string() });
-
-/** Kinds of services that answer NATS' discovery; done early when all of ours have. */
-async function discover({ nc }: Session): Promise<ReadonlySet<string>> {
-  const found = new Set<string>();
-  try {
-    const replies = await nc.requestMany("$SRV.PING", "", { maxWait: DISCOVERY_MS });
-    for await (const reply of replies) {
-      const service = decode(Discovered, reply.data);
-      if (service.ok) found.add(service.value.name);
-      if (SERVICES.every((name) => found.has(name))) break;
-    }
-  } catch (error) {
-    // Then no service runs at all, and that is an answer.
-    if (!(error instanceof NoRespondersError)) throw error;
-  }
-  return found;
 }
 
 /** Any replica of the coordinator answers; `undefined` when none does, or the answer is too large. */

@@ -1,22 +1,25 @@
 /** What is stored in the task streams: one task's message, and a capability's lanes. */
 import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
-import { goodHeaders } from "@swarm-mesh/bus";
 import {
   delayedSubject,
-  Header,
   MESH_RETRIES,
   MESH_TASKS,
-  parseSubmitHeaders,
   RETRY_ALL,
   retrySubject,
   SUBMIT_ALL,
-  SUBMIT_OPTIONS_DEFAULT,
-  submitSubject,
   type TaskRecord,
   tokenOf,
 } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
-import { type LaneFact, laneOf, type QueuedFact, type SearchFact } from "@swarm-mesh/why";
+import {
+  type LaneFact,
+  laneOf,
+  type QueuedFact,
+  queuedFact,
+  type SearchFact,
+  taskIdOf,
+} from "@swarm-mesh/why";
+import { LANES, subjectsOf } from "../queues.ts";
 import { backlogOf } from "../status.ts";
 import { getMessage, oldestFirst } from "../stored.ts";
 
@@ -56,12 +59,12 @@ export async function findQueued(
 ): Promise<Found> {
   const { record, budgetMs } = options;
   const byPlace = await oneMessage(manager, MESH_TASKS.name, Number(/^s(\d{1,15})$/.exec(id)?.[1]));
-  if (byPlace !== undefined && idOf(byPlace) === id) {
-    return { queued: queuedOf(byPlace, MESH_TASKS.name), search: NOTHING };
+  if (byPlace !== undefined && taskIdOf(byPlace) === id) {
+    return { queued: queuedFact(byPlace, MESH_TASKS.name), search: NOTHING };
   }
   const delayed = await lastOf(manager, delayedSubject(id));
   if (delayed !== undefined) {
-    return { queued: queuedOf(delayed, MESH_RETRIES.name), search: NOTHING };
+    return { queued: queuedFact(delayed, MESH_RETRIES.name), search: NOTHING };
   }
   const deadline = systemClock.elapsed() + budgetMs;
   // A task that has run before is held by a retry, or still by its submit.
@@ -75,8 +78,8 @@ export async function findQueued(
   let lookedAt = 0;
   for (const { stream, subject } of places) {
     for await (const message of oldestFirst(manager, { stream, subject })) {
-      if (idOf(message) === id) {
-        return { queued: queuedOf(message, stream), search: { ...NOTHING, lookedAt } };
+      if (taskIdOf(message) === id) {
+        return { queued: queuedFact(message, stream), search: { ...NOTHING, lookedAt } };
       }
       lookedAt++;
       if (systemClock.elapsed() > deadline) {
@@ -111,7 +114,7 @@ export async function readLanes(
   const stored = backlog.find((one) => one.capability === capability)?.stored ?? {};
   const running = options.running?.filter((task) => task.capability === capability);
   const lanes: LaneFact[] = [];
-  for (const lane of ["retry", "high", "normal", "low"]) {
+  for (const lane of LANES) {
     const count = stored[lane] ?? 0;
     if (count === 0) continue;
     const here = running?.filter((task) => laneOf(task) === lane).length;
@@ -129,18 +132,6 @@ export async function readLanes(
 }
 
 const NOT_READ = { waiting: undefined, oldestAtMs: undefined };
-
-function subjectsOf(capability: string, lane: string): readonly string[] {
-  switch (lane) {
-    case "retry":
-      return [retrySubject(capability)];
-    case "high":
-    case "low":
-      return [submitSubject(capability, lane)];
-    default:
-      return [submitSubject(capability), submitSubject(capability, "normal")];
-  }
-}
 
 /**
  * The tasks of a lane that wait: when the first was stored, and their number when there are few. The
@@ -162,7 +153,7 @@ async function readLane(
     const stream = tokenOf(subject, 2) === "retry" ? MESH_RETRIES.name : MESH_TASKS.name;
     for await (const message of oldestFirst(manager, { stream, subject })) {
       if (lookedAt >= LOOKED_AT_MAX) return { waiting: undefined, oldestAtMs };
-      const id = idOf(message);
+      const id = taskIdOf(message);
       if (ids.has(id)) continue;
       lookedAt++;
       if (!(await isWaiting(id))) continue;
@@ -185,24 +176,4 @@ async function oneMessage(
 
 function lastOf(manager: JetStreamManager, subject: string): Promise<StoredMsg | undefined> {
   return getMessage(manager, MESH_RETRIES.name, { last_by_subj: subject });
-}
-
-/** The task a message is of. */
-function idOf(message: StoredMsg): string {
-  const h = goodHeaders(() => message.header);
-  return h?.get(Header.taskId) || h?.get(Header.msgId) || `s${message.seq}`;
-}
-
-function queuedOf(message: StoredMsg, stream: string): QueuedFact {
-  const h = goodHeaders(() => message.header);
-  const options = h === undefined ? SUBMIT_OPTIONS_DEFAULT : parseSubmitHeaders(h);
-  const isSubmit = tokenOf(message.subject, 2) === "submit";
-  return {
-    stream,
-    seq: message.seq,
-    capability: tokenOf(message.subject, 3),
-    lane: (isSubmit ? tokenOf(message.subject, 4) : h?.get(Header.lane)) || "normal",
-    storedAtMs: message.time.getTime(),
-    requires: "requires" in options ? options.requires : undefined,
-  };
 }

@@ -1,5 +1,4 @@
 /** Gathers what `why` answers from: what the page follows anyway, and who answers just now. */
-import { NoRespondersError } from "@nats-io/nats-core";
 import {
   aliveSubject,
   decode,
@@ -13,6 +12,7 @@ import {
 import { systemClock } from "@swarm-mesh/runtime";
 import {
   type Answer,
+  discover,
   isLiving,
   type Kind,
   type LaneFact,
@@ -26,7 +26,6 @@ import {
   whyNode,
   whyTask,
 } from "@swarm-mesh/why";
-import { z } from "zod";
 import { leaderAt, leaseTtlOf, type NodeView, viewsOf } from "./fleet.ts";
 import type { MeshView } from "./mesh-view.ts";
 import { findQueued, readEvent, readLetter, readRecord } from "./reading.ts";
@@ -39,8 +38,6 @@ const DISCOVERY_MS = 600;
 const LIST_TIMEOUT_MS = 3_000;
 const RUNNING_MAX = 1_000;
 const REFUSALS_LOOKED_AT = 100;
-/** The services of a mesh. */
-const SERVICES = ["registry", "coordinator", "health-monitor", "migrator"];
 const LEADING_SERVICE = "coordinator";
 
 /** Answers one question. Rejects when the store or the link does not answer. */
@@ -90,7 +87,7 @@ async function readMesh(view: MeshView, matter: readonly string[]): Promise<Mesh
   const nodes = viewsOf(view.nodesInOrder(), view.nodeLeases, systemClock.elapsed());
   const [leader, services, answers, running, newest] = await Promise.all([
     leaderOf(view),
-    discover(view),
+    discover(() => view.link.nc.requestMany("$SRV.PING", "", { maxWait: DISCOVERY_MS })),
     ping(view, nodes, matter),
     list(view, { status: "running", limit: RUNNING_MAX }),
     list(view, { limit: REFUSALS_LOOKED_AT }),
@@ -156,25 +153,6 @@ async function isThere(
     // Nobody listens, or nobody answers in time: not there, as far as can be told.
     return false;
   }
-}
-
-const Discovered = z.looseObject({ name: z.string() });
-
-/** Kinds of services that answer NATS' discovery; done early when all of ours have. */
-async function discover(view: MeshView): Promise<ReadonlySet<string>> {
-  const found = new Set<string>();
-  try {
-    const replies = await view.link.nc.requestMany("$SRV.PING", "", { maxWait: DISCOVERY_MS });
-    for await (const reply of replies) {
-      const service = decode(Discovered, reply.data);
-      if (service.ok) found.add(service.value.name);
-      if (SERVICES.every((name) => found.has(name))) break;
-    }
-  } catch (error) {
-    // Then no service runs at all, and that is an answer.
-    if (!(error instanceof NoRespondersError)) throw error;
-  }
-  return found;
 }
 
 /** `undefined` when no coordinator answers, or not in time. */

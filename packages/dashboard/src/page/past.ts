@@ -1,7 +1,7 @@
 /** Task records of before the page was opened, in portions: the store holds a day of them. */
 import type { JetStreamManager, StoredMsg } from "@nats-io/jetstream";
 import { decode, TASKS_BUCKET, TaskRecord } from "@swarm-mesh/protocol";
-import { isNothing } from "./reading.ts";
+import { readBatch } from "./reading.ts";
 
 /** Called for each record; false: there is no more room. */
 export type Take = (record: TaskRecord, revision: number) => boolean;
@@ -53,18 +53,10 @@ async function portion(
   seq: number,
   batch: number,
 ): Promise<readonly StoredMsg[]> {
-  const messages: StoredMsg[] = [];
-  try {
-    const found = await manager.direct.getBatch(STREAM, {
-      ...{ seq, batch: Math.min(batch, PORTION), max_bytes: PORTION_BYTES },
-      next_by_subj: ">",
-    });
-    for await (const message of found) messages.push(message);
-  } catch (error) {
-    // An empty range is answered with an error.
-    if (!isNothing(error)) throw error;
-  }
-  return messages;
+  return readBatch(manager, STREAM, {
+    ...{ seq, batch: Math.min(batch, PORTION), max_bytes: PORTION_BYTES },
+    next_by_subj: ">",
+  });
 }
 
 function takeOne(message: StoredMsg, take: Take): boolean {
