@@ -26,7 +26,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 npm exec --no -- tsc -b packages/cli
 npm run --silent --workspace packages/dashboard build
 
-# Everything that swarmctl needs at run time, and so the four services: once each, from here.
+# Everything that swarmctl needs at run time, and so the five services: once each, from here.
 npm ls --all --omit=dev --parseable --workspace packages/cli --loglevel=error |
   sed -n "s|^$PWD/||p" |
   while IFS= read -r path; do
