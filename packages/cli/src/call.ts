@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Io } from "./io.ts";
 import type { GlobalFlags } from "./target.ts";
 
+/** One command as it was typed: its own arguments and flags, and those that all commands have. */
 export interface Call<Flags = object> {
   readonly io: Io;
   readonly args: readonly string[];

@@ -39,6 +39,7 @@ export interface CapabilityRow {
 /** Running tasks that are counted; beyond it only the queues' own figures are known. */
 const RUNNING_MAX = 1_000;
 
+/** `capability list`: who serves what, what waits in each lane, and what is paused. */
 export async function listCapabilities(call: Call<WatchFlags>): Promise<void> {
   await withSession(call, "admin", async (session) => {
     const view = {

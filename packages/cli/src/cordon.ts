@@ -17,6 +17,7 @@ import { print } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { changeSetting } from "./settings.ts";
 
+/** The flags of commands that hold something back. */
 export interface ReasonFlags {
   readonly reason?: string;
 }

@@ -18,6 +18,7 @@ export interface DashboardFlags {
   readonly key: boolean;
 }
 
+/** Serves the page and prints the link to it, until a signal comes. */
 export async function dashboardCommand(call: Call<DashboardFlags>): Promise<number> {
   const { flags, io } = call;
   const target = resolveTarget(call.globals, io, flags.admin === true ? "admin" : "viewer");

@@ -25,6 +25,7 @@ export interface DeadListFlags extends FilterFlags {
 
 const LIMIT_MAX = 100_000;
 
+/** `dead list`: letters newest first, or with `--group` how often each way to end. */
 export async function listDead(call: Call<DeadListFlags>): Promise<void> {
   const limit = countFlag("--limit", call.flags.limit, { min: 1, max: LIMIT_MAX });
   const filter = filterOf(call.flags);

@@ -57,6 +57,10 @@ const AGAIN_MS = 500;
 /** A consumer that says nothing for twice as long is made anew. */
 const HEARTBEAT_MS = 2_000;
 
+/**
+ * `events`: the last ones, or those since a time; with `-f` what happens from then on, without a
+ * gap.
+ */
 export async function showEvents(call: Call<EventsFlags>): Promise<void> {
   const { flags, io } = call;
   const wanted = wantedOf(flags);

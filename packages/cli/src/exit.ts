@@ -10,6 +10,7 @@ export const Exit = {
   timeout: 5,
   denied: 6,
 } as const;
+/** A status that a command may end with. */
 export type ExitStatus = (typeof Exit)[keyof typeof Exit];
 
 /** An error of the command line's own, with the status to end with. */
@@ -25,6 +26,7 @@ export class CliError extends Error {
   }
 }
 
+/** The command line cannot be understood: status 2. */
 export function usageError(message: string): CliError {
   return new CliError(Exit.usage, "usage", message);
 }

@@ -4,6 +4,7 @@ import { systemClock } from "@swarm-mesh/runtime";
 import { usageError } from "./exit.ts";
 import { ageFlag, choiceFlag, nodeIdArg } from "./flags.ts";
 
+/** The flags by which tasks and dead letters are chosen, as they were typed. */
 export interface FilterFlags {
   readonly status?: string | undefined;
   readonly capability?: string | undefined;
@@ -14,6 +15,7 @@ export interface FilterFlags {
   readonly search?: string | undefined;
 }
 
+/** What is chosen; of several conditions all must hold. */
 export interface Filter {
   readonly status: TaskStatus | undefined;
   readonly capability: string | undefined;
@@ -63,6 +65,7 @@ export function isOpen(filter: Filter): boolean {
   return Object.values(filter).every((value) => value === undefined);
 }
 
+/** Is this one chosen? */
 export function matches(filter: Filter, subject: Subject): boolean {
   const { status, capability, node, beforeMs, afterMs, error, search } = filter;
   if (status !== undefined && subject.status !== status) return false;

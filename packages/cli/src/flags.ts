@@ -29,11 +29,13 @@ export function rateFlag(flag: string, text: string): number {
   throw usageError(`${flag} ${show(text)} is no rate: 50/s or 300/m`);
 }
 
+/** The least and the most that a number may be. */
 export interface Bounds {
   readonly min: number;
   readonly max: number;
 }
 
+/** A whole number within its bounds. Throws a usage error. */
 export function countFlag(flag: string, text: string, { min, max }: Bounds): number {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (count >= min && count <= max) return count;
@@ -80,16 +82,19 @@ export function handleFlags(texts: readonly string[]): readonly string[] {
   return texts;
 }
 
+/** An argument that is a node's id. Throws a usage error. */
 export function nodeIdArg(text: string): string {
   if (isNodeId(text)) return text;
   throw usageError(`${show(text)} is no node id: 1 to 64 of A-Z a-z 0-9 _ -`);
 }
 
+/** An argument that is a task's id. Throws a usage error. */
 export function taskIdArg(text: string): string {
   if (isTaskId(text)) return text;
   throw usageError(`${show(text)} is no task id: 1 to 64 of A-Z a-z 0-9 _ -`);
 }
 
+/** One of a few words. Throws a usage error that names them. */
 export function choiceFlag<T extends string>(flag: string, text: string, choices: readonly T[]): T {
   const choice = choices.find((candidate) => candidate === text);
   if (choice !== undefined) return choice;

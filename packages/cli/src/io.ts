@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import type { Readable } from "node:stream";
 
+/** What a command has to do with the process and the person that run it. */
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;

@@ -11,6 +11,7 @@ import {
 import { readEntries, readEntry } from "./entries.ts";
 import type { Session } from "./session.ts";
 
+/** All leases: of nodes by their id, of leaders by their service. */
 export interface Leases {
   readonly nodes: ReadonlyMap<string, NodeLease>;
   readonly leaders: ReadonlyMap<string, LeaderLease>;

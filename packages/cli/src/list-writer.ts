@@ -2,6 +2,7 @@
 import type { Io } from "./io.ts";
 import { type Format, line, table } from "./output.ts";
 
+/** How a list is printed. */
 export interface ListShape<T> {
   /** The field of a JSON document that holds it. */
   readonly name: string;

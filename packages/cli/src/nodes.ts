@@ -42,6 +42,10 @@ export type NodeRow = NodeRecord & {
   readonly cordon: NodeSetting | null;
 };
 
+/**
+ * `node list`: every node that is not archived, or the active ones that can do something; with its
+ * load.
+ */
 export async function listNodes(call: Call<NodeListFlags>): Promise<void> {
   const { capability, label, watch } = call.flags;
   if (capability !== undefined && !isCapability(capability)) {
@@ -64,6 +68,7 @@ export async function listNodes(call: Call<NodeListFlags>): Promise<void> {
   });
 }
 
+/** `node get`: one node's record and load. Ends with 3 when nobody knows it. */
 export async function getNode(call: Call): Promise<void> {
   const id = nodeIdArg(call.args[0] ?? "");
   await withSession(call, "admin", async (session) => {

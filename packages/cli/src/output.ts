@@ -8,11 +8,13 @@ export { cell, span } from "@swarm-mesh/why";
 
 /** `jsonl`: a line for each thing; where there is only one, one line. */
 export type Format = "table" | "json" | "jsonl";
+/** The colours that are used, by their names. */
 export type Colour = "green" | "yellow" | "red" | "cyan" | "dim" | "bold";
 
 /** Colours text, or leaves it as it is. */
 export type Paint = (colour: Colour, text: string) => string;
 
+/** Colours text when `colour` says that somebody sees it. */
 export function painter(colour: boolean): Paint {
   const colours = picocolors.createColors(colour);
   return (name, text) => colours[name](text);

@@ -36,6 +36,7 @@ export interface Queue {
   readonly waiting: number;
 }
 
+/** What is stored for all capabilities. */
 export interface Queues {
   readonly capabilities: ReadonlyMap<string, Queue>;
   /** Tries that wait for their time. */

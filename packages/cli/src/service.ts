@@ -39,6 +39,7 @@ export async function runNamed(call: Call<ServiceFlags>): Promise<number> {
   }
 }
 
+/** The service that is meant. Throws a usage error. */
 export function serviceNamed(text: string): ServiceName {
   const name = SERVICES.find((service) => service === text);
   if (name !== undefined) return name;

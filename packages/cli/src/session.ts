@@ -11,6 +11,7 @@ import { CliError, Exit, usageError } from "./exit.ts";
 import { type Format, type Paint, painter } from "./output.ts";
 import { type Audience, outputOf, resolveTarget, type Target } from "./target.ts";
 
+/** A connection for one command, and how the command prints. */
 export interface Session {
   readonly nc: NatsConnection;
   readonly client: MeshClient;
@@ -23,6 +24,7 @@ export interface Session {
   manager(): Promise<JetStreamManager>;
 }
 
+/** What some commands need of their session. */
 export interface SessionOptions {
   /** File with the seed that signs what is submitted, as it was typed. */
   readonly signWith?: string | undefined;

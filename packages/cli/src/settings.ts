@@ -15,6 +15,7 @@ import { readEntries } from "./entries.ts";
 import { CliError, Exit } from "./exit.ts";
 import type { Session } from "./session.ts";
 
+/** What operators hold back. */
 export interface Settings {
   /** Capabilities that are paused, and who said so. */
   readonly paused: ReadonlyMap<string, CapabilitySetting>;
@@ -22,6 +23,7 @@ export interface Settings {
   readonly cordoned: ReadonlyMap<string, NodeSetting>;
 }
 
+/** Nothing is held back. */
 export const NO_SETTINGS: Settings = { paused: new Map(), cordoned: new Map() };
 
 const CAPABILITY_PREFIX = capabilitySettingKey("");

@@ -44,6 +44,7 @@ export interface Backlog {
   readonly running: number | null;
 }
 
+/** The mesh at a glance. */
 export interface Status {
   readonly server: { readonly url: string; readonly version: string; readonly cluster: string };
   readonly leader: Leadership | null;
@@ -70,6 +71,7 @@ const LEADING_SERVICE = "coordinator";
 const RUNNING_COUNT_MAX = 1_000;
 const UNKNOWN_TEXT = `(? no coordinator says what runs, or ${RUNNING_COUNT_MAX} tasks or more do)\n`;
 
+/** `leader`: who leads, since when, in which term; with `--watch` again and again. */
 export async function showLeader(call: Call<WatchFlags>): Promise<void> {
   await withSession(call, "admin", async (session) => {
     const view = { read: () => readLeader(session), render: leaderText };
@@ -77,6 +79,7 @@ export async function showLeader(call: Call<WatchFlags>): Promise<void> {
   });
 }
 
+/** `status`: the mesh at a glance; with `--watch` again and again. */
 export async function showStatus(call: Call<WatchFlags>): Promise<void> {
   await withSession(call, "admin", async (session) => {
     const view = {

@@ -32,6 +32,7 @@ export interface GlobalFlags {
  */
 export type Audience = string;
 
+/** Which server a command talks to, and as whom. */
 export interface Target {
   readonly servers: readonly string[];
   /** The file with the seed; `undefined`: anonymous. */

@@ -24,6 +24,7 @@ const HEAD = ["ID", "CAPABILITY", "LANE", "STATUS", "TRY", "NODE", "AGE", "TOOK"
 const WAITING = "waiting";
 const PARTIAL_TEXT = "(older records were not looked at)\n";
 
+/** `task list`: tasks that match, newest change first; those that wait, oldest first. */
 export async function listTasks(call: Call<ListFlags>): Promise<void> {
   const { flags, io } = call;
   const limit = countFlag("--limit", flags.limit, { min: 1, max: LIMIT_MAX });

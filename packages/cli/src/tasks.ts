@@ -22,6 +22,7 @@ export interface WaitFlags {
   readonly waitTimeout: string;
 }
 
+/** `task get`: one task's record. Ends with 3 when it has none. */
 export async function getTask(call: Call): Promise<void> {
   const id = taskIdArg(call.args[0] ?? "");
   await withSession(call, "client", async ({ client, format, paint }) => {
@@ -60,6 +61,7 @@ export async function watchTask(call: Call): Promise<number> {
   });
 }
 
+/** `task cancel`: cancels it, and says what became of it. */
 export async function cancelTask(call: Call): Promise<void> {
   const id = taskIdArg(call.args[0] ?? "");
   await withSession(call, "client", async ({ client, format, paint }) => {

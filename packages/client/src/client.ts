@@ -57,6 +57,7 @@ import {
 import { type SubmitManyOptions, type SubmitResult, submitMany } from "./submit-many.ts";
 import { type SubmitOutcome, type Submitted, Submitter } from "./submitter.ts";
 
+/** How a client works, whoever opened its connection. */
 export interface MeshClientOptions {
   /** The user's name, whose inbox answers come to. Default `client`. */
   readonly inbox?: string | undefined;
@@ -70,6 +71,7 @@ export interface MeshClientOptions {
   readonly random?: Random | undefined;
 }
 
+/** How a client connects, and works. */
 export interface ConnectClientOptions extends MeshClientOptions {
   readonly servers: string | readonly string[];
   /** The nkey seed of the user; without it the connection is anonymous. */
@@ -121,6 +123,10 @@ export async function connectClient(options: ConnectClientOptions): Promise<Mesh
   return new MeshClient(nc, { ...options, owned: true });
 }
 
+/**
+ * Submits tasks, waits for them, asks about tasks and nodes. It may be used by any number of
+ * callers at once.
+ */
 export class MeshClient {
   readonly nc: NatsConnection;
   readonly #owned: boolean;

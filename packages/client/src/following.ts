@@ -16,6 +16,7 @@ import { EndFollower, type Follower, StepFollower } from "./follower.ts";
 import { StateFeed } from "./state-feed.ts";
 import { unfinishedText } from "./unfinished.ts";
 
+/** How long a wait goes on. */
 export interface WaitOptions {
   /** Default: a day, which is as long as a record is kept. Up to 50 ms more may pass. */
   readonly timeoutMs?: number | undefined;

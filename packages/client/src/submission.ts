@@ -35,6 +35,7 @@ import { SubmitError } from "./errors.ts";
 /** Bytes and strings go as they are; anything else as JSON. `undefined` is an empty body. */
 export type SubmitPayload = unknown;
 
+/** What a submit says besides its input; what is left out is decided by the mesh. */
 export interface SubmitOptions {
   /** The task's id, `[A-Za-z0-9_-]{1,64}`: the same id again is the same task. Default: a new one. */
   readonly id?: string | undefined;

@@ -20,6 +20,7 @@ export type SubmitResult =
       readonly error: SubmitError;
     };
 
+/** How many submits are sent at once. */
 export interface SubmitManyOptions {
   /** Submits on their way at once, from 1 to 4 096. More bring no more throughput. */
   readonly concurrency?: number | undefined;

@@ -132,6 +132,7 @@ export class JsonText {
   }
 }
 
+/** What is checked of a capability's tasks, and who runs them. */
 export interface HandleOptions<
   Input extends z.ZodType = z.ZodType,
   Output extends z.ZodType = z.ZodType,

@@ -6,6 +6,7 @@ import type { NatsConnection } from "nats";
 import type { AgentOptions } from "./agents.ts";
 import type { TrustOptions } from "./trust.ts";
 
+/** What a node is told when it is made; the id alone is required. */
 export interface MeshNodeOptions {
   /** The node's id; with keys, the name its key was made for. */
   readonly id: string;
@@ -41,6 +42,7 @@ export interface MeshNodeOptions {
   readonly random?: Random;
 }
 
+/** How a node leaves. */
 export interface DrainOptions {
   /** Running tasks may finish until then; after it they are handed back. Default 30 s. */
   readonly deadlineMs?: number;

@@ -76,6 +76,7 @@ interface Session {
   readonly registration: Registration;
 }
 
+/** A node in this process, which joins again by itself until it is drained or stopped. */
 export class MeshNode {
   readonly #options: MeshNodeOptions;
   readonly #log: Log;

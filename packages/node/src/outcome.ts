@@ -45,10 +45,12 @@ export function decideOutcome(
     : { ok: false, error: wireErrorOf(settled.failure) };
 }
 
+/** The end of a try that took too long; tried again. */
 export function timedOut(): Ended["end"] {
   return { ok: false, error: wireError("timeout", "the try took longer than Mesh-Timeout", true) };
 }
 
+/** The end of a try that a draining node gave back; it uses none up. */
 export function handedBack(): Ended["end"] {
   return {
     ok: false,

@@ -52,6 +52,7 @@ export function keepDirectory(directory: string): void {
   directories.add(directory);
 }
 
+/** The directory is gone, or its owner's to remove. */
 export function forgetDirectory(directory: string): void {
   directories.delete(directory);
 }

@@ -25,6 +25,7 @@ import {
 } from "./handler.ts";
 import { endGroup, killGroup, spawnGroup } from "./process-group.ts";
 
+/** How a program is run. */
 export interface ProgramOptions {
   /** Added to the environment of this process. */
   readonly env?: Readonly<Record<string, string>>;

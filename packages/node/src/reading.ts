@@ -5,6 +5,7 @@ import type { Msg } from "nats";
 
 /** Answers to a dispatch. */
 export const RUNNING = encode({ answer: "running" });
+/** The answer to a dispatch of what has ended here: its outcome is on its way, or settled. */
 export const FINISHED = encode({ answer: "finished" });
 
 /** Headers that nobody can read are none. */

@@ -106,6 +106,7 @@ async function storedOr(store: () => Promise<Stored>): Promise<Stored> {
   }
 }
 
+/** What a checkpoint after the task's end rejects with. */
 export function taskOver(): CheckpointError {
   return new CheckpointError("task_over", "the task is over, nothing more is saved");
 }

@@ -78,6 +78,7 @@ export interface LeaderFact {
   readonly answers: boolean | undefined;
 }
 
+/** A node as it is now. */
 export interface NodeFact {
   readonly record: NodeRecord;
   /** The lease of this life; `undefined`: there is none. */
@@ -161,11 +162,13 @@ export interface SearchFact {
   readonly permitted: boolean;
 }
 
+/** A dead letter that is still stored. */
 export interface LetterFact {
   readonly seq: number;
   readonly atMs: number;
 }
 
+/** What an answer about a task is made from. */
 export interface TaskFacts {
   readonly id: string;
   readonly mesh: MeshFacts;
@@ -185,12 +188,14 @@ export interface EventFact {
   readonly by: string;
 }
 
+/** What an answer about a node is made from. */
 export interface NodeFacts {
   readonly id: string;
   readonly mesh: MeshFacts;
   readonly event: EventFact | undefined;
 }
 
+/** What an answer about a capability is made from. */
 export interface CapabilityFacts {
   readonly capability: string;
   readonly mesh: MeshFacts;

@@ -188,6 +188,7 @@ export function laneLines(lanes: readonly LaneFact[], nowMs: number): readonly s
     });
 }
 
+/** A line of evidence: who leads, or that nobody does. */
 export function leaderLine({ leader, services }: MeshFacts): string {
   const some = services.has("coordinator") ? "a" : "no";
   const there = `${some} coordinator answers discovery`;

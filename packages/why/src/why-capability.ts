@@ -3,6 +3,7 @@ import { type Answer, type CapabilityFacts, leads } from "./facts.ts";
 import { laneLines, leaderLine, oldestIn, supplyOf, waitingIn } from "./supply.ts";
 import { count } from "./wording.ts";
 
+/** Who serves the capability, and what its waiting tasks wait for. */
 export function whyCapability({ capability, mesh, lanes }: CapabilityFacts): Answer {
   const waiting = waitingIn(lanes);
   const oldestMs = oldestIn(lanes, mesh.nowMs);

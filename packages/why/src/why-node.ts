@@ -11,6 +11,7 @@ import {
 import { isShunned, leaderLine, refusalLines, silenceOf } from "./supply.ts";
 import { at, count, heldBack, labelsText, moment, names, since } from "./wording.ts";
 
+/** Why the node is as it is, and gets tasks or none. */
 export function whyNode(facts: NodeFacts): Answer {
   const { id, mesh } = facts;
   const node = mesh.nodes.find(({ record }) => record.id === id);

@@ -14,6 +14,7 @@ import {
 import { cell, span } from "./text.ts";
 import { at, clock, count, errorText, moment, since } from "./wording.ts";
 
+/** Why the task is where it is. */
 export function whyTask(facts: TaskFacts): Answer {
   const { record } = facts;
   if (record === undefined) return withoutRecord(facts);

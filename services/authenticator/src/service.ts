@@ -73,6 +73,7 @@ const CUT_AGAIN_MS = 250;
 
 export type AuthenticatorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
 
+/** The service as a process runs it. */
 export const authenticator: ServiceDefinition<typeof Config> = {
   name: "authenticator",
   config: Config,

@@ -1,6 +1,7 @@
 import { ProcessConfig } from "@swarm-mesh/process";
 import { z } from "zod";
 
+/** What a coordinator is told. */
 export const Config = ProcessConfig.extend({
   /**
    * TTL of the leader's lease, whole seconds. How long a frozen leader is waited for; a killed one

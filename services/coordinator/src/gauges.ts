@@ -17,6 +17,7 @@ export interface GaugesOptions extends QueueDeps {
 /** Several gauges of one scrape are of one look at the store. */
 const QUEUE_KEPT_MS = 1_000;
 
+/** Adds the gauges; each is worked out when somebody asks for the page. */
 export function addGauges(options: GaugesOptions): void {
   const { meters, epoch } = options;
   meters.gauge({ name: "mesh_leader", help: "1 while this replica leads." }, () =>

@@ -47,6 +47,7 @@ export interface Delivery {
 
 export type Phase = "waiting" | "starting" | "running" | "left";
 
+/** A task whose message this leader has. */
 export class HeldTask implements Waiting, Submission {
   readonly id: string;
   readonly capability: string;

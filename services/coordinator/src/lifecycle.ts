@@ -139,6 +139,7 @@ export type OutcomeDecision =
   /** Not the current try of the current node. */
   | { readonly kind: "stale" };
 
+/** An outcome, who told it, and in which term it is heard. */
 export interface OutcomeFact {
   readonly node: string;
   readonly outcome: Outcome;

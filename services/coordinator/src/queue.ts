@@ -28,6 +28,7 @@ interface Waiting {
   readonly count: number;
 }
 
+/** What waits, as the page of metrics shows it. */
 export interface Queue {
   readonly waiting: readonly Waiting[];
   /** Tasks that wait for their next try: for its time, or for a node. */

@@ -21,6 +21,7 @@ export interface Candidate {
   lastGiven: number;
 }
 
+/** What a task asks of its node. */
 export interface Wish {
   readonly strategy: Strategy;
   readonly requires: Labels | undefined;

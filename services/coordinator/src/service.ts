@@ -56,6 +56,7 @@ const ATTEMPT_AGAIN_MS = 250;
 /** How long the lease's holder may take to say that it lives. */
 const ALIVE_TIMEOUT_MS = 500;
 
+/** The service as a process runs it. */
 export const coordinator: ServiceDefinition<typeof Config> = {
   name: SERVICE,
   config: Config,

@@ -3,6 +3,7 @@
 /** `other-life`: somebody answered, but not the life that the record is about. */
 export type Unanswered = "no-responders" | "timeout" | "other-life";
 
+/** How a suspect is asked, in milliseconds. */
 export interface InquiryLimits {
   readonly graceMs: number;
   readonly recheckMs: number;

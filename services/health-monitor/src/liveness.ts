@@ -31,6 +31,7 @@ export interface RecordSeen {
   readonly revision: number;
 }
 
+/** What is to be done about a node. */
 export type LivenessCommand =
   | { readonly kind: "ping"; readonly id: string; readonly serial: number }
   | {
@@ -50,6 +51,7 @@ export interface Brake {
   readonly withheldCount: number;
 }
 
+/** What came of one look at all nodes. */
 export interface Judgement {
   readonly commands: readonly LivenessCommand[];
   /** When to judge again at the latest; `undefined`: when something is heard. */

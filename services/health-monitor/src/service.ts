@@ -46,6 +46,7 @@ type Ping = Extract<LivenessCommand, { readonly kind: "ping" }>;
 
 export type HealthMonitorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
 
+/** The service as a process runs it. */
 export const healthMonitor: ServiceDefinition<typeof Config> = {
   name: "health-monitor",
   config: Config,

@@ -17,6 +17,7 @@ export type Reply<T> =
   | { readonly kind: "timeout" }
   | { readonly kind: "malformed"; readonly problem: string };
 
+/** What an answer of the leader's is worth. */
 export type ReplyVerdict<T> =
   | { readonly kind: "answered"; readonly value: T }
   /** Nobody leads at this moment: ask again. */
@@ -52,11 +53,13 @@ export interface Progress {
   readonly idleRounds: number;
 }
 
+/** An event that was just taken up. */
 export const NO_PROGRESS: Progress = { movedCount: 0, staleCount: 0, idleRounds: 0 };
 
 /** Rounds without a move after which the event is put off. */
 export const IDLE_ROUNDS_MAX = 5;
 
+/** What comes next for an event. */
 export type MigrationStep =
   | { readonly kind: "move"; readonly tasks: Held["tasks"] }
   | { readonly kind: "settled" }

@@ -62,6 +62,7 @@ const CONSUMER_NOT_FOUND = 10014;
 
 export type MigratorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
 
+/** The service as a process runs it. */
 export const migrator: ServiceDefinition<typeof Config> = {
   name: "migrator",
   config: Config,

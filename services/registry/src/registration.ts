@@ -49,6 +49,7 @@ export interface Evidence {
   readonly joinGraceMs: number;
 }
 
+/** What to do about a request for an id. */
 export type RegistrationDecision =
   /** Ask the living predecessor first, then decide again. */
   | { readonly kind: "ping" }
@@ -58,6 +59,7 @@ export type RegistrationDecision =
   /** Write JOINING at the stored revision. */
   | { readonly kind: "join" };
 
+/** Why a request is refused, as it is answered. */
 export interface RefusalReason {
   readonly code: ErrorCode;
   readonly message: string;
@@ -97,6 +99,7 @@ export function decideRegistration(stored: Stored, evidence: Evidence): Registra
     : { kind: "end-predecessor", incarnation: life };
 }
 
+/** What to do about a request to leave. */
 export type DeregistrationDecision =
   | { readonly kind: "refuse"; readonly error: RefusalReason }
   /** Nothing to do, now or any more: the record is the answer. */
@@ -143,11 +146,13 @@ export interface Swept {
   readonly ageMs: number;
 }
 
+/** What a sweep found due, by the revision it was seen at. */
 export type SweepCommand =
   | { readonly kind: "activate"; readonly id: string; readonly revision: number }
   | { readonly kind: "give-up"; readonly id: string; readonly revision: number }
   | { readonly kind: "archive"; readonly id: string; readonly revision: number };
 
+/** How long records may stay as they are, in milliseconds. */
 export interface SweepLimits {
   /** A record in state JOINING without its lease is given up after this. */
   readonly readyWithinMs: number;

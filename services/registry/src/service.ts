@@ -69,6 +69,7 @@ type Lease =
   | { readonly kind: "node"; readonly incarnation: number }
   | { readonly kind: "leader"; readonly lease: LeaderLease };
 
+/** The service as a process runs it. */
 export const registry: ServiceDefinition<typeof Config> = {
   name: "registry",
   config: Config,

@@ -14,6 +14,7 @@ const IMPATIENT_MS = 2_000;
 /** Of what it printed, enough to see why it ended. */
 const LAST_LINES = 5;
 
+/** A process of the mesh that this one started: a service or a node. */
 export class Child {
   readonly plan: ProcessPlan;
   readonly pid: number;

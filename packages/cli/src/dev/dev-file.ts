@@ -27,6 +27,7 @@ export const DevFile = z.object({
 });
 export type DevFile = z.infer<typeof DevFile>;
 
+/** Where the mesh of a directory is described. */
 export function devFilePath(dir: string): string {
   return join(dir, "dev.json");
 }
@@ -51,6 +52,7 @@ export function writeDevFile(dir: string, file: DevFile): void {
   renameSync(draft, devFilePath(dir));
 }
 
+/** Nothing runs in `dir` any more. A repeat does nothing. */
 export function removeDevFile(dir: string): void {
   rmSync(devFilePath(dir), { force: true });
 }

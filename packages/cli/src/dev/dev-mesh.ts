@@ -23,6 +23,7 @@ const NODES_POLL_MS = 25;
 /** The process that `dev` itself is, in its own log. */
 export const OWN_NAME = "dev";
 
+/** What a dev mesh needs of the command that runs it. */
 export interface DevMeshDeps {
   readonly io: Pick<Io, "env" | "cwd">;
   readonly printer: LinePrinter;
@@ -32,6 +33,7 @@ export interface DevMeshDeps {
   readonly signal: AbortSignal;
 }
 
+/** All processes of a dev mesh, servers first and last. */
 export class DevMesh {
   readonly #options: DevOptions;
   readonly #deps: DevMeshDeps;

@@ -34,6 +34,7 @@ interface ServerPlan {
   readonly port: number;
 }
 
+/** The nats-servers of a dev mesh: one, or a cluster. */
 export class DevServers {
   readonly #options: DevOptions;
   readonly #deps: DevMeshDeps;

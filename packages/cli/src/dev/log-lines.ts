@@ -7,6 +7,7 @@ const PREFIX_COLOURS = ["cyan", "green", "yellow", "bold"] as const;
 const SILENT_FIELDS = new Set(["time", "level", "msg", "service", "instance", "pid", "config"]);
 const VALUE_MAX_CHARS = 160;
 
+/** Where the lines of all processes go. */
 export interface LinePrinter {
   /** Prints one line of the process `name`. */
   print(name: string, line: string): void;

@@ -21,6 +21,7 @@ export interface DevFlags {
   readonly stopWithParent?: boolean;
 }
 
+/** What `swarmctl dev` was asked for, checked. */
 export interface DevOptions {
   /** 0: a free one. */
   readonly port: number;
@@ -55,6 +56,7 @@ const SERVERS_MAX = 5;
 
 /** Counts to n and saves how far it came: what is left when its node is killed goes on elsewhere. */
 const COUNT_HANDLER = join(import.meta.dirname, "..", "..", "handlers", "count.js");
+/** What the nodes can do when nothing is said. */
 export const HANDLES_DEFAULT = ["echo=cat", "wordcount=wc -w", `count=module:${COUNT_HANDLER}`];
 
 /** Reads the flags. Throws a usage error. */

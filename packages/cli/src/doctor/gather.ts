@@ -48,6 +48,7 @@ const Varz = z.object({
   }),
 });
 
+/** Asks everybody at once; what several may answer is waited for up to a second. */
 export async function gather(session: Session): Promise<Facts> {
   const [servers, stores, services, enrolled, nodes, leases, backlog] = await Promise.all([
     askServers(session),

@@ -16,6 +16,7 @@ interface Trouble {
   readonly remedy: string;
 }
 
+/** Are all streams and buckets there, as they must be, with all their copies? */
 export function storeFindings(facts: Facts): readonly Finding[] {
   const say = about("stores");
   const { stores } = facts;
@@ -82,6 +83,7 @@ function troublesOf({ name, found, problem }: StoreFacts, size: number): readonl
   return troubles;
 }
 
+/** Who serves, in how many replicas, and does anybody lead? */
 export function serviceFindings({ services, leases, enrolled }: Facts): readonly Finding[] {
   const say = about("services");
   const findings = SERVICES.flatMap((service) => {
@@ -136,6 +138,7 @@ function noAuthenticator(say: Say, enrolled: number): Finding {
   return say("warn", says, `where nodes are to join by token, ${remedy}`);
 }
 
+/** Are there nodes, are they well, and does anything wait that none of them offers? */
 export function nodeFindings({ nodes, leases, backlog }: Facts): readonly Finding[] {
   const say = about("nodes");
   if (nodes === undefined) return [say("unknown", "the registry does not answer")];
@@ -196,6 +199,7 @@ function waitingFindings(
   );
 }
 
+/** May others read a file with a secret that lies here? */
 export function keyFindings({ secrets }: Facts): readonly Finding[] {
   const say = about("keys");
   if (secrets.length === 0) return [];

@@ -44,6 +44,7 @@ export function mayBeElecting({
   );
 }
 
+/** How many servers there are and may be lost; their versions, limits and encryption. */
 export function serverFindings(facts: Facts): readonly Finding[] {
   const say = about("servers");
   const { servers, connected } = facts;
@@ -132,6 +133,7 @@ function encryption(say: Say, encrypted: boolean, url: string): readonly Finding
   return [say("warn", `the connection to ${url} is not encrypted`, "`swarmctl keys init --tls`")];
 }
 
+/** What a power failure may cost, and how much room there is. */
 export function durabilityFindings({ servers }: Facts): readonly Finding[] {
   const say = about("durability");
   if (servers === undefined)
@@ -165,6 +167,7 @@ export function durabilityFindings({ servers }: Facts): readonly Finding[] {
   });
 }
 
+/** Are the servers' clocks right, by this machine's? */
 export function clockFindings({ servers }: Facts): readonly Finding[] {
   const say = about("clocks");
   if (servers === undefined) return [say("unknown", "the servers' clocks: only they can tell")];

@@ -48,6 +48,7 @@ const RUNNING_MAX = 1_000;
 const NO_LIST: TaskList = { tasks: [], complete: false };
 const LEADING = leaderLeaseKey("coordinator");
 
+/** Follows the mesh for `top`, and makes a picture of it whenever one is asked for. */
 export class Feed {
   readonly #session: Session;
   readonly #manager: JetStreamManager;

@@ -30,6 +30,7 @@ export interface Look {
   readonly dead: number;
 }
 
+/** A node's line. */
 export interface NodeRow {
   readonly id: string;
   readonly state: NodeState;
@@ -45,6 +46,7 @@ export interface NodeRow {
   readonly reason: string;
 }
 
+/** A capability's line. */
 export interface CapabilityRow {
   readonly capability: string;
   readonly nodes: number;
@@ -74,6 +76,7 @@ export type TaskRow = Pick<
   | "migrations"
 >;
 
+/** Tasks a second, over the last seconds. */
 export interface Rates {
   readonly submitted: number;
   readonly finished: number;
@@ -91,6 +94,7 @@ interface Freshness {
   readonly ageMs: number;
 }
 
+/** Everything that one drawing shows. */
 export interface Picture {
   readonly nowMs: number;
   readonly fresh: Freshness;
@@ -123,6 +127,7 @@ export function ratesOf(before: Look | undefined, now: Look): Rates | undefined 
   };
 }
 
+/** The lines of the nodes, by their ids. */
 export function nodeRows(
   records: Iterable<NodeRecord>,
   leaseOf: (id: string) => NodeLease | undefined,

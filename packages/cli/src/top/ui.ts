@@ -1,8 +1,10 @@
 /** What `swarmctl top` shows of the picture: which view, which line, which filter. Keys in, state out. */
 
+/** What may be looked at, in the order of the keys. */
 export const VIEWS = ["overview", "nodes", "capabilities", "tasks", "events"] as const;
 export type View = (typeof VIEWS)[number];
 
+/** What the person at the keys has chosen. */
 export interface Ui {
   readonly view: View;
   /** The line that is chosen, from 0. */
@@ -40,6 +42,7 @@ export interface Key {
 /** What a key asks of those who hold the state. */
 export type Wish = "quit" | "explain" | undefined;
 
+/** Before the first key. */
 export const START: Ui = {
   view: "overview",
   line: 0,

@@ -41,6 +41,7 @@ function isDenied(error: unknown): boolean {
   return error instanceof Error && error.name === "PermissionViolationError";
 }
 
+/** What was found of a task's message, and how it was looked for. */
 export interface Found {
   readonly queued: QueuedFact | undefined;
   readonly search: SearchFact;
