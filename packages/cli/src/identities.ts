@@ -86,14 +86,22 @@ async function revokeStatic(call: Call, id: string, dir: string): Promise<void> 
   const processes = readDevFile(dir)?.processes ?? [];
   // Each of a cluster reads the file for itself, and would let the node in all the same.
   const servers = processes.filter(({ kind }) => kind === SERVER_KIND);
-  for (const { pid } of servers) process.kill(pid, "SIGHUP");
-  const reloaded = servers.length > 0;
+  const reloaded = servers.filter(({ pid }) => reload(pid)).length > 0;
   print(call.io, format, { id, publicKey, reloaded }, () =>
     reloaded
       ? `${id} is revoked; nats-server was told, and has cut it\n`
       : `${id} is taken out of ${dir}/nodes.conf; it is shut out once nats-server reads it:\n` +
         "systemctl reload swarm-mesh-nats, or kill -HUP <its pid>\n",
   );
+}
+
+/** Has a server read its configuration again. False: it is gone, and will read it when it starts. */
+function reload(pid: number): boolean {
+  try {
+    return process.kill(pid, "SIGHUP");
+  } catch {
+    return false;
+  }
 }
 
 export interface ListFlags {
