@@ -6,11 +6,11 @@ import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { SERVICES } from "@swarm-mesh/protocol";
 import { test as base, expect, onTestFinished } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const DEPLOY = join(ROOT, "deploy");
-const SERVICES = ["registry", "coordinator", "health-monitor", "migrator", "authenticator"];
 /** Of 10, how much of the system is in a service's reach; an ordinary one has 9.6. */
 const EXPOSURE_MAX = 2;
 const HOST_UNITS = "/lib/systemd/system";

@@ -19,6 +19,7 @@ import {
   leaderLeaseKey,
   NodeList,
   REGISTRY_LIST_SUBJECT,
+  SERVICES,
 } from "@swarm-mesh/protocol";
 import { systemClock } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
@@ -44,13 +45,6 @@ export interface FaultMeshOptions {
 }
 
 const run = promisify(execFile);
-const SERVICES = [
-  "registry",
-  "coordinator",
-  "health-monitor",
-  "migrator",
-  "authenticator",
-] as const;
 const REPOSITORY = join(import.meta.dirname, "..", "..", "..");
 const SWARMCTL = join(REPOSITORY, "packages", "cli", "bin", "swarmctl.js");
 const BUILT = join(REPOSITORY, "test", "faults", "dist");
