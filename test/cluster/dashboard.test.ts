@@ -61,9 +61,9 @@ test("shows what the stores say, through a node's death and a leader's", async (
   await page.locator('tr[data-task="e1"][data-status="succeeded"]').waitFor();
 
   await browser.goTo("/nodes");
-  const failed = recordIs(mesh, "n2", "FAILED");
+  const failed = await listenFor(mesh, "n2", "FAILED");
   mesh.kill("n2");
-  const toldAt = await failed;
+  const toldAt = await failed.at;
   await page.locator('tr[data-node="n2"][data-state="FAILED"]').waitFor();
   expect(performance.now() - toldAt, "behind the record").toBeLessThan(LAG_MAX_MS);
   expect(await statesOn(page)).toEqual(await statesIn(mesh));
@@ -255,13 +255,21 @@ async function leaderIn(mesh: Mesh): Promise<string | undefined> {
   }
 }
 
-/** Resolves, with the time, as soon as a node's record is republished in this state. */
-async function recordIs(mesh: Mesh, id: string, state: string): Promise<number> {
+/** Resolves once it listens; `at` with the time at which a node's record is republished in this state. */
+async function listenFor(
+  mesh: Mesh,
+  id: string,
+  state: string,
+): Promise<{ readonly at: Promise<number> }> {
   const nc = await mesh.connect("viewer");
   const changes = nc.subscribe(`mesh.nodes.state.${id}`);
-  for await (const message of changes) {
-    const record = decode(NodeRecord, message.data);
-    if (record.ok && record.value.state === state) return performance.now();
-  }
-  throw new Error(`${id} was never ${state}`);
+  await nc.flush();
+  const hear = async (): Promise<number> => {
+    for await (const message of changes) {
+      const record = decode(NodeRecord, message.data);
+      if (record.ok && record.value.state === state) return performance.now();
+    }
+    throw new Error(`${id} was never ${state}`);
+  };
+  return { at: hear() };
 }
