@@ -7,9 +7,8 @@
  * everything again and drops what is no longer there.
  */
 
-import { type JetStreamManager, jetstream } from "@nats-io/jetstream";
-import { Kvm, type KvWatchEntry } from "@nats-io/kv";
-import type { BucketSpec, Decoded } from "@swarm-mesh/protocol";
+import { DeliverPolicy, type JetStreamManager, type JsMsg, jetstream } from "@nats-io/jetstream";
+import { type BucketSpec, type Decoded, kvSubject } from "@swarm-mesh/protocol";
 import {
   backoffMs,
   type Clock,
@@ -19,8 +18,9 @@ import {
   together,
 } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
-import { API_TIMEOUT_MS, bucketStream, readEntry } from "./bucket.ts";
+import { API_TIMEOUT_MS, bucketStream, isMarker, readEntry } from "./bucket.ts";
 import { watchForgetting } from "./connect.ts";
+import { goodHeaders } from "./sent-headers.ts";
 
 /** One key's change, after it was applied. */
 export interface Change<T> {
@@ -55,6 +55,11 @@ interface Held<T> {
 const COMPARE_INTERVAL_MS = 4_000;
 /** Between two tries to watch. The longest is how late a view notices that the store is back. */
 const WATCH_BACKOFF = { baseMs: 200, maxMs: 1_000 };
+/**
+ * Where the server keeps how far a watch is. In a file, as the library's own watch of a bucket has it,
+ * it is written ten times a second while anything changes; and a watch does not outlive a server anyway.
+ */
+const IN_MEMORY = { mem_storage: true };
 /** Keys that are read from the store at a time. */
 const READS_MAX = 256;
 
@@ -130,23 +135,29 @@ export class BucketView<T> {
     // Behind an empty watch there is nothing to wait for.
     const target = info.state.messages === 0 ? 0 : info.state.last_seq;
     const js = jetstream(nc, { timeout: API_TIMEOUT_MS });
-    const kv = await new Kvm(js).open(bucket.name, { allow_direct: false });
-    const entries = await kv.watch();
-    const stop = (): void => entries.stop();
+    const consumer = await js.consumers.getPushConsumer(bucketStream(bucket), {
+      filter_subjects: kvSubject(bucket.name, ">"),
+      deliver_policy: DeliverPolicy.LastPerSubject,
+      ...IN_MEMORY,
+    });
+    const changes = await consumer.consume();
+    const stop = (): void => changes.stop();
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
+    const prefixLength = kvSubject(bucket.name, "").length;
     try {
       if (target === 0) await this.#caughtUp(0, signal);
-      for await (const entry of entries) {
+      for await (const message of changes) {
         if (signal.aborted) return;
-        this.#apply(entry.key, putValue(entry), entry.revision);
-        if (!this.#current && (entry.delta === 0 || entry.revision >= target)) {
+        const { streamSequence: revision, pending } = message.info;
+        this.#apply(message.subject.slice(prefixLength), putValue(message), revision);
+        if (!this.#current && (pending === 0 || revision >= target)) {
           await this.#caughtUp(target, signal);
         }
       }
     } finally {
       signal.removeEventListener("abort", stop);
-      entries.stop();
+      changes.stop();
     }
   }
 
@@ -220,13 +231,9 @@ export class BucketView<T> {
 }
 
 /** The entry's value; `undefined` for one that says that the key is gone. */
-function putValue(entry: KvWatchEntry): Uint8Array | undefined {
-  const { value } = entry;
-  if (value.length === 0) return undefined;
-  try {
-    return entry.operation === "PUT" ? value : undefined;
-  } catch {
-    // Headers nobody can read: the server's own markers have none such, so someone put it there.
-    return value;
-  }
+function putValue(message: JsMsg): Uint8Array | undefined {
+  const { data } = message;
+  if (data.length === 0) return undefined;
+  // Headers nobody can read: the server's own markers have none such, so someone put it there.
+  return isMarker(goodHeaders(() => message.headers)) ? undefined : data;
 }

@@ -4,7 +4,7 @@ import { latch, silentLog, systemClock } from "@swarm-mesh/runtime";
 import { type Deps, test } from "@swarm-mesh/testkit";
 import { expect } from "vitest";
 import { z } from "zod";
-import { BucketView, type BucketViewOptions, openConnection } from "../src/mod.ts";
+import { BucketView, type BucketViewOptions, bucketStream, openConnection } from "../src/mod.ts";
 
 /** A key that is never gone, and is written again all the time. */
 const BUSY = "leader.busy";
@@ -68,4 +68,15 @@ test("reports no key as gone that is there, however often its link comes back", 
   await quiet();
   await nc.close();
   expect(gone).toEqual([]);
+});
+
+test("has the server keep no file of how far its watch is", async ({ deps }) => {
+  const end = new AbortController();
+  const current = latch<void>();
+  const running = viewOf(deps, { onCurrent: () => current.resolve() }).run(end.signal);
+  await current.promise;
+  const consumers = await deps.manager.consumers.list(bucketStream(LEASES_BUCKET)).next();
+  end.abort();
+  await running;
+  expect(consumers.map(({ config }) => config.mem_storage)).toEqual([true]);
 });
