@@ -202,7 +202,11 @@ uninstall_all() {
       run rm "$units/$unit"
     fi
   done
-  if [[ -e "$units/$drop_in" ]]; then run rm -r "$(dirname "$units/$drop_in")"; fi
+  # Beside it may be what `systemctl edit` wrote, which is the operator's.
+  if [[ -e "$units/$drop_in" ]]; then
+    run rm "$units/$drop_in"
+    run rmdir --ignore-fail-on-non-empty "$(dirname "$units/$drop_in")"
+  fi
   if [[ -e "$units/swarm-mesh.target.wants" ]]; then run rm -r "$units/swarm-mesh.target.wants"; fi
   if [[ -e "$sysusers" ]]; then run rm "$sysusers"; fi
   if [[ -e "$command" ]]; then run rm "$command"; fi

@@ -5,7 +5,7 @@ import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "nod
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { SERVICES } from "@swarm-mesh/protocol";
 import { test as base, expect, onTestFinished } from "vitest";
 
@@ -84,6 +84,8 @@ test("an installation is repeated without a change, and leaves what is the opera
   expect(await install(release)).toMatchObject({ status: 0, stderr: "" });
   const settings = join(dir, "etc", "swarm-mesh", "nodes", "n1.env");
   await writeFile(settings, "NODE_FLAGS=--slots 1\n");
+  const edited = join(dir, "etc/systemd/system/swarm-mesh@authenticator.service.d/override.conf");
+  await writeFile(edited, "[Service]\n");
   const seeds = await readdir(join(dir, "etc", "swarm-mesh", "keys"));
   expect(seeds).toEqual(expect.arrayContaining([...SERVICES, "n1"].map((name) => `${name}.nk`)));
   const repeated = await install(release);
@@ -92,7 +94,9 @@ test("an installation is repeated without a change, and leaves what is the opera
   const removed = await run(join(DEPLOY, "install.sh"), ["--root", dir, "--uninstall"]);
   expect(removed).toMatchObject({ status: 0 });
   expect(existsSync(join(dir, "opt", "swarm-mesh"))).toBe(false);
-  expect(await readdir(join(dir, "etc", "systemd", "system"))).toEqual([]);
+  const left = await readdir(join(dir, "etc", "systemd", "system"), { recursive: true });
+  const own = relative(join(dir, "etc", "systemd", "system"), edited);
+  expect(left.sort()).toEqual([dirname(own), own]);
   expect(await readFile(settings, "utf8")).toBe("NODE_FLAGS=--slots 1\n");
   expect(await readdir(join(dir, "etc", "swarm-mesh", "keys"))).toEqual(seeds);
 });
@@ -148,16 +152,19 @@ test("systemd finds nothing wrong with the units, and little in their reach", as
   }
 });
 
-test("nats-server takes the configuration of the container", async ({ dir }) => {
-  const swarmctl = join(ROOT, "packages", "cli", "bin", "swarmctl.js");
-  const keys = ["keys", "init", "--dir", join(dir, "mesh"), "--nodes", "n1"];
-  expect(await run(process.execPath, [swarmctl, ...keys])).toMatchObject({ status: 0 });
-  const conf = join(dir, "etc", "nats", "container.conf");
-  await mkdir(dirname(conf), { recursive: true });
-  await cp(join(DEPLOY, "container.conf"), conf);
-  const tested = await run(process.env["NATS_SERVER"] ?? "nats-server", ["-t", "-c", conf]);
-  expect(tested, tested.stderr).toMatchObject({ status: 0 });
-});
+test.for(["container.conf", "cluster/container.conf"])(
+  "nats-server takes the container's %s",
+  async (name, { dir }) => {
+    const swarmctl = join(ROOT, "packages", "cli", "bin", "swarmctl.js");
+    const keys = ["keys", "init", "--dir", join(dir, "mesh"), "--servers", "nats-1,nats-2,nats-3"];
+    expect(await run(process.execPath, [swarmctl, ...keys])).toMatchObject({ status: 0 });
+    const conf = join(dir, "etc", "nats", "container.conf");
+    await mkdir(dirname(conf), { recursive: true });
+    await cp(join(DEPLOY, name), conf);
+    const tested = await run(process.env["NATS_SERVER"] ?? "nats-server", ["-t", "-c", conf]);
+    expect(tested, tested.stderr).toMatchObject({ status: 0 });
+  },
+);
 
 test("the health check asks a service", async () => {
   let ready = false;
