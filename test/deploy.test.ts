@@ -55,6 +55,8 @@ describe("Dockerfile", () => {
 interface ComposeService {
   readonly user?: string;
   readonly image: string;
+  readonly build?: unknown;
+  readonly pull_policy?: string;
   readonly command?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly secrets?: readonly string[];
@@ -80,6 +82,15 @@ describe("compose.yaml", () => {
     expect(Object.keys(compose.services).sort()).toEqual(
       ["nats", ...NAMES, "n1", "dashboard", "swarmctl"].sort(),
     );
+  });
+
+  test("each image is built by one service, and never asked of a registry", () => {
+    const built = Object.values(compose.services).filter(({ build }) => build !== undefined);
+    const images = built.map(({ image }) => image);
+    expect(images.sort()).toEqual([`swarm-mesh-nats:${version}`, `swarm-mesh:${version}`]);
+    for (const [name, { build, pull_policy }] of Object.entries(compose.services)) {
+      if (build === undefined) expect(pull_policy, name).toBe("never");
+    }
   });
 
   test("whoever connects, without TLS, is told that the network is its own", () => {
@@ -157,15 +168,26 @@ describe("three servers", () => {
 
   test("compose runs each by its own configuration, and everybody knows all of them", () => {
     const { nats, "nats-2": second, "nats-3": third } = overlay.services;
-    [nats, second, third].forEach((service, index) => {
+    expect(nats).toMatchObject({ user: second?.user, command: ["-c", "/etc/nats/cluster.conf"] });
+    [second, third].forEach((service, index) => {
       expect(service).toMatchObject({
         read_only: true,
         cap_drop: ["ALL"],
         security_opt: ["no-new-privileges:true"],
         image: alone.services["nats"]?.image,
-        command: ["-c", `/mesh/${SERVERS[index]}.conf`, "-m", "8222"],
+        command: ["-c", `/mesh/${SERVERS[index + 1]}.conf`, "-m", "8222"],
       });
     });
+    // Compose joins the lists of both files, and refuses an option that is then there twice.
+    for (const name of Object.keys(alone.services)) {
+      expect(overlay.services[name], name).not.toHaveProperty("security_opt");
+      expect(overlay.services[name], name).not.toHaveProperty("cap_drop");
+    }
+    // What is published is the first one's, and so what browsers find.
+    const first = text("deploy/cluster/container.conf");
+    expect(first).toContain('include "../../mesh/nats-1.conf"\n');
+    const listens = (conf: string): string[] => conf.match(/^(websocket|http)\b.*$/gm) ?? [];
+    expect(listens(first)).toEqual(listens(text("deploy/container.conf")));
     const urls = SERVERS.map((name) => `nats://${name}:4222`).join(",");
     for (const name of Object.keys(alone.services)) {
       if (name === "nats") continue;
