@@ -154,6 +154,8 @@ NODE_FLAGS=\"--slots 4 --handle echo=cat --handle 'wordcount=wc -w'\""
 put_keys() {
   if [[ ",$parts," != *,nats,* ]]; then return; fi
   local made="$etc/keys/admin.nk" id conf
+  # Brought from the first of several servers: keys made here would shut everybody out of this one.
+  if [[ ! -e "$made" && -e "$etc/users.conf" ]]; then return; fi
   for id in ${nodes//,/ }; do
     if [[ ! -e "$etc/keys/$id.nk" && ! -e "$etc/keys/$id.pub" ]]; then made=""; fi
   done

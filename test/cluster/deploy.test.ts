@@ -101,6 +101,19 @@ test("an installation is repeated without a change, and leaves what is the opera
   expect(await readdir(join(dir, "etc", "swarm-mesh", "keys"))).toEqual(seeds);
 });
 
+test("a server that was brought its configuration makes no keys, which would shut all others out", async ({
+  release,
+  dir,
+}) => {
+  const etc = join(dir, "etc", "swarm-mesh");
+  await mkdir(etc, { recursive: true });
+  await writeFile(join(etc, "users.conf"), "# of the machine that has the keys\n");
+  const args = ["--root", dir, ...binaries(), "--parts", "nats", release];
+  expect(await run(join(DEPLOY, "install.sh"), args)).toMatchObject({ status: 0, stderr: "" });
+  expect(existsSync(join(etc, "keys"))).toBe(false);
+  expect(await readFile(join(etc, "users.conf"), "utf8")).toContain("of the machine that has");
+});
+
 test("an installation of what is no release, or of an unknown part, is refused", async ({
   dir,
 }) => {
