@@ -1,6 +1,7 @@
 /** `swarmctl keys init`, and `add` for the server's configuration. */
 import { isIPv6 } from "node:net";
 import { resolve } from "node:path";
+import { protectionFrom } from "@swarm-mesh/bus";
 import { isoTime } from "@swarm-mesh/runtime";
 import {
   addNodeKey,
@@ -8,10 +9,11 @@ import {
   type ClusterMember,
   prepareCluster,
   prepareServerDir,
+  readCertificates,
   seedPath,
 } from "@swarm-mesh/server";
 import type { Call } from "./call.ts";
-import { usageError } from "./exit.ts";
+import { CliError, Exit, usageError } from "./exit.ts";
 import { nodeIdArg } from "./flags.ts";
 import { type EnrolFlags, enrolNode } from "./identities.ts";
 import { pairs, print } from "./output.ts";
@@ -37,6 +39,7 @@ export async function initKeys(call: Call<KeysInitFlags>): Promise<void> {
   const dir = resolve(call.io.cwd, call.flags.dir);
   const nodes = call.flags.nodes.split(",").flatMap((id) => (id === "" ? [] : [nodeIdArg(id)]));
   const members = serversOf(call.flags.servers);
+  if (members.length > 0) await requireProtection(call, dir);
   const { conf, url, publicKeys, tls, replaced } = await prepareServerDir(dir, {
     nodes,
     url: call.flags.url ?? call.globals.server ?? urlOf(members, call.flags.tls === true),
@@ -72,6 +75,21 @@ function tlsOf(
   }
   if (host === undefined) return undefined;
   throw usageError("--host names what a certificate is for: --tls makes it");
+}
+
+/**
+ * Between servers goes everything that is stored, and the password by which whoever has it is one of
+ * them: in the clear it goes only where somebody says that the network is their own (decision 0016).
+ */
+async function requireProtection({ flags, io }: Call<KeysInitFlags>, dir: string): Promise<void> {
+  if (flags.tls === true || protectionFrom(io.env).allowPlaintext === true) return;
+  if ((await readCertificates(dir)) !== undefined) return;
+  throw new CliError(
+    Exit.usage,
+    "plaintext",
+    "--servers without --tls: the servers would send each other their password and all that is stored in the clear. " +
+      "Add --tls, or, if the network is your own, set MESH_ALLOW_PLAINTEXT=1",
+  );
 }
 
 /** `nats-1=10.0.0.1,nats-2`: a server that has no host is found by its name. */

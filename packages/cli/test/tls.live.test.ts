@@ -1,6 +1,6 @@
 /** TLS, on a real server and with the commands that people use; and what is said when it is wrong. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -191,6 +191,26 @@ describe("keys init", () => {
     expect((await initWith("--tls", "--host", "a:4222")).stderr).toMatch(/"a:4222" is no host/);
   });
 
+  test("refuses servers that would talk to each other in the clear, unless told that they may", async () => {
+    const other = await mkdtemp(join(tmpdir(), "mesh-servers-"));
+    const three = ["--dir", other, "--servers", "nats-1=10.0.0.1,nats-2=10.0.0.2,nats-3=10.0.0.3"];
+    const own = { MESH_ALLOW_PLAINTEXT: "1" };
+
+    expect(await initWith(...three)).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/in the clear.*--tls.*MESH_ALLOW_PLAINTEXT=1/),
+    });
+    expect(await readdir(other)).toEqual([]);
+    expect(await runInit(own, ...three)).toEqual({ status: 0, stderr: "" });
+    expect(await readFile(join(other, "routes.conf"), "utf8")).not.toMatch("tls {");
+
+    expect(await initWith(...three, "--tls")).toEqual({ status: 0, stderr: "" });
+    // Who has TLS keeps it, asked for or not.
+    expect(await initWith(...three)).toEqual({ status: 0, stderr: "" });
+    expect(await readFile(join(other, "routes.conf"), "utf8")).toMatch("tls {");
+    await rm(other, { recursive: true });
+  });
+
   test("keeps local.conf, and what nats-server.conf was before", async () => {
     const other = await mkdtemp(join(tmpdir(), "mesh-conf-"));
     onTestFinished(() => rm(other, { recursive: true, force: true }));
@@ -252,8 +272,12 @@ async function refusal(url: string, protection: Protection): Promise<unknown> {
 }
 
 /** `swarmctl keys init`, in this process, into the directory of the test unless another is named. */
-async function initWith(...args: readonly string[]) {
-  const io = new FakeIo({ cwd: dir });
+function initWith(...args: readonly string[]) {
+  return runInit({}, ...args);
+}
+
+async function runInit(env: Record<string, string>, ...args: readonly string[]) {
+  const io = new FakeIo({ cwd: dir, env });
   const status = await run(["keys", "init", "--dir", dir, ...args], io);
   return { status, stderr: io.stderr };
 }

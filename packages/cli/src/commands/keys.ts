@@ -14,6 +14,9 @@ Examples:
   $ (cd .mesh && nats-server -c nats-server.conf)
   $ swarmctl keys init --tls --host nats.example.org --host 10.0.0.4
   $ swarmctl keys init --servers nats-1=10.0.0.1,nats-2=10.0.0.2,nats-3=10.0.0.3 --tls
+
+Servers that talk to each other without --tls are refused, unless MESH_ALLOW_PLAINTEXT=1 says that the
+network is your own.
 `;
 const ADD_EXAMPLES = `
 The running mesh lets the node in at once, and no server is touched. Without --public-key a key is
