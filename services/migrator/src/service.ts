@@ -56,8 +56,13 @@ import {
 
 /** The consumer that all replicas share. */
 const CONSUMER = "migrator";
-/** How long one pull waits; the server is heard twice in it, or it is asked anew. */
+/** How long one pull waits. */
 const PULL_MS = 10_000;
+/**
+ * How often the server says meanwhile that it knows of the pull. After two times of silence it is asked
+ * anew: a pull ends without a word with the server that led the consumer.
+ */
+const HEARD_EVERY_MS = 1_000;
 const CONSUMER_NOT_FOUND = 10014;
 
 export type MigratorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
@@ -145,6 +150,7 @@ class Migrator {
     const messages: ConsumerMessages = await consumer.consume({
       max_messages: this.#config.nodesMax,
       expires: PULL_MS,
+      idle_heartbeat: HEARD_EVERY_MS,
       // Somebody deleted the consumer: it is made anew.
       abort_on_missing_resource: true,
     });

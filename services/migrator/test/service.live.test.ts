@@ -12,6 +12,7 @@ import {
 } from "@swarm-mesh/protocol";
 import { isoTime, latch } from "@swarm-mesh/runtime";
 import { type Deps, type Fixtures, test } from "@swarm-mesh/testkit";
+import { nanos } from "nats";
 import { expect } from "vitest";
 import { Config } from "../src/config.ts";
 import { runMigrator } from "../src/service.ts";
@@ -103,6 +104,16 @@ test("gives an event back when it stops half-way, for another replica", async ({
   await start(deps, run);
   await settled(deps);
   expect(leader.moves).toEqual(["t1 node_failed"]);
+});
+
+test("has the server say every second that it knows of the pull", async ({ deps, run }) => {
+  // What dies with the consumer's leader is nothing that a single server can show.
+  const pulls = deps.nc.subscribe(`$JS.API.CONSUMER.MSG.NEXT.${MESH_EVENTS.name}.migrator`);
+  await start(deps, run);
+  for await (const pull of pulls) {
+    expect(pull.json()).toMatchObject({ idle_heartbeat: nanos(1_000), expires: nanos(10_000) });
+    break;
+  }
 });
 
 test("makes its consumer anew when somebody deleted it", async ({ deps, run }) => {
