@@ -101,6 +101,7 @@ export class Liveness {
   readonly #failedAt = new Map<string, number>();
   #linkUp = true;
   #linkUpAt: number;
+  #storeSlowUntil = Number.NEGATIVE_INFINITY;
   #serial = 0;
 
   /** At `now` the observer's link is up. A new observer has heard nothing, so it abstains as well. */
@@ -223,7 +224,11 @@ export class Liveness {
     }
     for (const [id, node] of this.#nodes) this.#reviewLease(id, node, now);
     const brake = this.#brake();
-    const storeIsSlow = this.#isMany(this.#overdueCount(now));
+    // When it is back, nodes renew one after the other: the last are not slow for that.
+    if (this.#isMany(this.#overdueCount(now))) {
+      this.#storeSlowUntil = now + this.#limits.degradedAfterMs;
+    }
+    const storeIsSlow = now < this.#storeSlowUntil;
     const commands: LivenessCommand[] = [];
     let withheldCount = 0;
     let nextAtMs: number | undefined;

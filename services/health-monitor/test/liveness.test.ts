@@ -272,6 +272,15 @@ describe("load", () => {
     mesh.judge();
     for (const id of ["n1", "n2", "n3"]) mesh.pong(id);
     expect(mesh.judge()).toEqual([]);
+    // Nor the last to renew, when it is back; who has not for as long as ever is.
+    expect(mesh.renew("n1").renew("n2").judge()).toEqual([]);
+    mesh
+      .wait(degradedAfterMs - 1)
+      .renew("n1")
+      .renew("n2")
+      .judge();
+    mesh.pong("n3");
+    expect(mesh.wait(1).judge()).toEqual(["DEGRADED n3"]);
   });
 
   test.each([
