@@ -5,7 +5,7 @@
  * three-servers.long.test.ts has the rest: every server in turn, a rolling restart, partitions.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { Bucket, openManager, Requester } from "@swarm-mesh/bus";
+import { Bucket, openManager, Requester, watchForgetting } from "@swarm-mesh/bus";
 import { MeshClient } from "@swarm-mesh/client";
 import {
   encode,
@@ -42,9 +42,11 @@ test("no server is missed, and without a majority the mesh is read-only", async 
   // One of three: nobody notices but by waiting.
   const leader = await run.leaderOf("MESH_TASKS");
   const ears = await earsAt(run, leader);
+  const aside = await listenAside(run, leader);
   const stop = run.load();
   await sleep(2_000);
   run.kill(leader);
+  await until("the others say so", () => aside.heard.includes("a server has gone"));
   await until("the streams are led again", async () => (await leaderIsLiving(run, leader)) !== "");
   await sleep(2_000);
   await hearAgain(run, ears);
@@ -166,6 +168,15 @@ async function earsAt(run: ClusterRun, server: string): Promise<readonly FakeIo[
     return false;
   });
   return ears;
+}
+
+/** Listens at another server than `server` to what is said of it when it goes. */
+async function listenAside(run: ClusterRun, server: string): Promise<{ readonly heard: string[] }> {
+  const elsewhere = run.mesh.urls.filter((_, index) => SERVERS[index] !== server);
+  const nc = await run.mesh.connect("viewer", elsewhere);
+  const heard: string[] = [];
+  void watchForgetting(nc, (reason) => heard.push(reason), new AbortController().signal);
+  return { heard };
 }
 
 /** Says something until all have heard of it. */

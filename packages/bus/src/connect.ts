@@ -5,6 +5,7 @@ import {
   silentLog,
   systemClock,
   systemRandom,
+  ticks,
 } from "@swarm-mesh/runtime";
 import {
   AuthorizationError,
@@ -12,6 +13,7 @@ import {
   type NatsConnection,
   type TlsOptions as NatsTlsOptions,
   nkeyAuthenticator,
+  type ServerInfo,
 } from "nats";
 import { explainTls, type Protection, protectionFrom, TlsError, tlsFor } from "./tls.ts";
 
@@ -233,30 +235,45 @@ async function report(nc: NatsConnection, refusals: Refusals, log: Log): Promise
   }
 }
 
+/** How often is looked whether the server has said anything new of the cluster, in milliseconds. */
+const LOOK_INTERVAL_MS = 1_000;
+
 /**
- * Runs `onServers()` when the server says that the cluster's servers are other ones than before: one
- * is gone, or has come. On one server it never does. Until `signal` aborts.
+ * Runs `onGone()` when a server of the cluster has gone, if only to come back, until `signal` aborts. The
+ * library reports what a server says of the others only where it may use their addresses as well, so
+ * what it keeps of that is looked at.
  */
-export async function watchServers(
+async function watchServers(
   nc: NatsConnection,
-  onServers: () => void,
+  onGone: () => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const urls = (): string => [...(nc.info?.connect_urls ?? [])].sort().join(" ");
-  let before = urls();
-  const statuses = nc.status() as AsyncIterable<{ type: string }> & { stop?: () => void };
-  signal.addEventListener("abort", () => statuses.stop?.(), { once: true });
-  for await (const status of statuses) {
-    if (signal.aborted) return;
-    if (status.type !== "update" || urls() === before) continue;
-    before = urls();
-    onServers();
+  let before = nc.info;
+  for await (const _ of ticks({ clock: systemClock, everyMs: LOOK_INTERVAL_MS, signal })) {
+    const now = nc.info;
+    if (now !== before && hasLostServer(before, now)) onGone();
+    before = now;
   }
+}
+
+/** What a server says of the cluster to one of its clients. */
+type Said = Pick<ServerInfo, "client_id" | "connect_urls"> | undefined;
+
+/**
+ * Has a server of the cluster gone between two words from our own? It speaks when others come or go: unless
+ * they only came, one went, and may be back already.
+ */
+export function hasLostServer(before: Said, now: Said): boolean {
+  // A link of its own says so itself.
+  if (before?.client_id !== now?.client_id) return false;
+  const had = before?.connect_urls ?? [];
+  const has = now?.connect_urls ?? [];
+  return has.length <= had.length ? had.length > 0 : had.some((url) => !has.includes(url));
 }
 
 /**
  * Runs `onForgotten` whenever a server may have forgotten what this connection had it do, an ordered
- * consumer above all, until `signal` aborts: the link is back, or the servers have changed. The client
+ * consumer above all, until `signal` aborts: the link is back, or a server has gone. The client
  * itself misses such a consumer only when its heartbeats stay away, up to 30 s later.
  */
 export async function watchForgetting(
@@ -267,7 +284,7 @@ export async function watchForgetting(
   await Promise.all([
     watchLink(nc, (up) => up && onForgotten("link is back"), signal),
     // A consumer in memory is kept by one of the servers alone, and may have gone with it.
-    watchServers(nc, () => onForgotten("the servers changed"), signal),
+    watchServers(nc, () => onForgotten("a server has gone"), signal),
   ]);
 }
 
