@@ -98,7 +98,7 @@ const SERVICES: Readonly<Record<string, ServiceFiles>> = {
         "dispatcher",
         "gauges",
       ],
-      ...["held-task", "lane-consumers", "lanes", "meters"],
+      ...["held-task", "lane-consumers", "lane-store", "lanes", "meters"],
       ...[
         "queries",
         "queue",

@@ -1,6 +1,7 @@
 /** Reading and writing KV buckets: through the stream's leader, with revisions. */
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { type BucketSpec, isNothingStored, kvSubject } from "@swarm-mesh/protocol";
+import { hedged, systemClock } from "@swarm-mesh/runtime";
 import type { MsgHdrs, NatsConnection, Payload } from "nats";
 import { type HeaderBlock, type HeaderEntry, headerBlock } from "./header-block.ts";
 import type { Requester, Stored } from "./requester.ts";
@@ -28,6 +29,11 @@ export function isMarker(h: MsgHdrs | undefined): boolean {
 
 /** A request that a lost link swallowed is given up after it and sent again. */
 export const API_TIMEOUT_MS = 2_000;
+/**
+ * A question on which work waits is asked again after this without a word, see `hedged`: servers that
+ * have just started, or are electing, drop what they cannot answer yet (seen: 2 s lost with each).
+ */
+export const ASK_AGAIN_MS = 500;
 
 /** Opens the JetStream management API without asking the server for permission to ask. */
 export function openManager(nc: NatsConnection): Promise<JetStreamManager> {
@@ -49,6 +55,11 @@ export class Bucket {
   /** The key's last entry as the stream's leader has it. A follower's answer may be old. */
   read(key: string): Promise<Entry | undefined> {
     return readEntry(this.#manager, this.spec, key);
+  }
+
+  /** {@link read}, for one on which all else waits: asked again when there is no word. */
+  readSoon(key: string): Promise<Entry | undefined> {
+    return hedged(() => this.read(key), { clock: systemClock, everyMs: ASK_AGAIN_MS });
   }
 
   /** Writes `key` when its revision is still `expected`; 0: when it has never been written. */

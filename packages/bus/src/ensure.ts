@@ -82,9 +82,9 @@ export function isPassing(error: unknown): boolean {
 /**
  * The server's own names for them: incomplete results, no suitable peers, system temporarily
  * unavailable, cluster can not handle request, insufficient resources (two), name in use (another
- * process is just making it), stream is offline.
+ * process is just making it), stream is offline, consumer is offline.
  */
-const PASSING_CODES = new Set([10004, 10005, 10008, 10009, 10023, 10074, 10058, 10118]);
+const PASSING_CODES = new Set([10004, 10005, 10008, 10009, 10023, 10074, 10058, 10118, 10119]);
 
 /** A server that takes less would cut off whoever submits a task of the size that is allowed. */
 const MESSAGE_MIN_BYTES = PAYLOAD_MAX_BYTES;

@@ -9,14 +9,21 @@ export {
 } from "./audit-chain.ts";
 export { AuditQueue } from "./audit-queue.ts";
 export { AuditError, AuditTrail, askerOf } from "./audit-trail.ts";
-export { Bucket, bucketStream, type Entry, expecting, isMarker, openManager } from "./bucket.ts";
+export {
+  ASK_AGAIN_MS,
+  Bucket,
+  bucketStream,
+  type Entry,
+  expecting,
+  isMarker,
+  openManager,
+} from "./bucket.ts";
 export {
   type ConnectOptions,
   openConnection,
   shownServer,
   watchForgetting,
   watchLink,
-  watchServers,
 } from "./connect.ts";
 export {
   atLeast,

@@ -12,13 +12,14 @@ import { type BucketSpec, type Decoded, kvSubject } from "@swarm-mesh/protocol";
 import {
   backoffMs,
   type Clock,
+  hedged,
   type Log,
   systemRandom,
   ticks,
   together,
 } from "@swarm-mesh/runtime";
 import type { NatsConnection } from "nats";
-import { API_TIMEOUT_MS, bucketStream, isMarker, readEntry } from "./bucket.ts";
+import { API_TIMEOUT_MS, ASK_AGAIN_MS, bucketStream, isMarker, readEntry } from "./bucket.ts";
 import { watchForgetting } from "./connect.ts";
 import { goodHeaders } from "./sent-headers.ts";
 
@@ -54,7 +55,7 @@ interface Held<T> {
 /** How often the position is compared with the bucket's; a stale view lives at most twice as long. */
 const COMPARE_INTERVAL_MS = 4_000;
 /** Between two tries to watch. The longest is how late a view notices that the store is back. */
-const WATCH_BACKOFF = { baseMs: 200, maxMs: 1_000 };
+const WATCH_BACKOFF = { baseMs: 200, maxMs: 500 };
 /**
  * Where the server keeps how far a watch is. In a file, as the library's own watch of a bucket has it,
  * it is written ten times a second while anything changes; and a watch does not outlive a server anyway.
@@ -128,10 +129,11 @@ export class BucketView<T> {
   }
 
   async #watchOnce(signal: AbortSignal): Promise<void> {
-    const { nc, bucket, manager } = this.#options;
+    const { nc, bucket, clock, manager } = this.#options;
     this.#generation++;
     this.#current = false;
-    const info = await manager.streams.info(bucketStream(bucket));
+    const ask = () => manager.streams.info(bucketStream(bucket));
+    const info = await hedged(ask, { clock, everyMs: ASK_AGAIN_MS });
     // Behind an empty watch there is nothing to wait for.
     const target = info.state.messages === 0 ? 0 : info.state.last_seq;
     const js = jetstream(nc, { timeout: API_TIMEOUT_MS });

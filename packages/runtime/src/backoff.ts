@@ -48,3 +48,30 @@ export async function retry<T>(attempt: () => Promise<T>, options: RetryOptions)
     }
   }
 }
+
+export interface HedgeOptions {
+  readonly clock: Clock;
+  /** How long there is no word before another try is begun, in milliseconds. */
+  readonly everyMs: number;
+}
+
+/**
+ * What the first of several tries comes to: another is begun after each `everyMs` in which none has
+ * ended. For a question that may be asked twice, of those who say nothing when they cannot answer yet: it
+ * is answered soon after they can, and a slow answer counts all the same. Each try has to end by itself.
+ */
+export function hedged<T>(attempt: () => Promise<T>, options: HedgeOptions): Promise<T> {
+  const { clock, everyMs } = options;
+  const over = new AbortController();
+  return new Promise((resolve, reject) => {
+    const begin = async (): Promise<void> => {
+      while (!over.signal.aborted) {
+        attempt()
+          .then(resolve, reject)
+          .finally(() => over.abort());
+        await clock.sleep(everyMs, over.signal);
+      }
+    };
+    void begin();
+  });
+}

@@ -2,6 +2,8 @@ export { assert, InvariantError } from "./assert.ts";
 export {
   type BackoffPolicy,
   backoffMs,
+  type HedgeOptions,
+  hedged,
   LOOP_BACKOFF,
   REQUEST_BACKOFF,
   type RetryOptions,

@@ -6,6 +6,7 @@ import {
   aborted,
   assert,
   backoffMs,
+  hedged,
   InvariantError,
   isoTime,
   latch,
@@ -22,6 +23,48 @@ import {
 } from "../src/mod.ts";
 
 const POLICY = { baseMs: 100, maxMs: 1_000 };
+
+describe("a hedged question", () => {
+  const asking = () => {
+    const clock = new ManualClock();
+    const asked: ReturnType<typeof latch<string>>[] = [];
+    const ask = (): Promise<string> => {
+      const question = latch<string>();
+      asked.push(question);
+      return question.promise;
+    };
+    return { clock, asked, answer: hedged(ask, { clock, everyMs: 500 }) };
+  };
+
+  test("is asked again while nobody answers, and then no more", async () => {
+    const { clock, asked, answer } = asking();
+    expect(asked).toHaveLength(1);
+    await clock.advance(499);
+    expect(asked).toHaveLength(1);
+    await clock.advance(1);
+    expect(asked).toHaveLength(2);
+    asked[1]?.resolve("yes");
+    expect(await answer).toBe("yes");
+    await clock.advance(5_000);
+    expect(asked).toHaveLength(2);
+  });
+
+  test("takes the answer that was slow", async () => {
+    const { clock, asked, answer } = asking();
+    await clock.advance(500);
+    asked[0]?.resolve("slow");
+    expect(await answer).toBe("slow");
+    asked[1]?.reject(new Error("nobody waits for it"));
+  });
+
+  test("fails with the first that fails", async () => {
+    const { clock, asked, answer } = asking();
+    await clock.advance(500);
+    asked[1]?.reject(new Error("no leader"));
+    await expect(answer).rejects.toThrow("no leader");
+    asked[0]?.reject(new Error("nobody waits for it"));
+  });
+});
 
 describe("ticks", () => {
   test("come at once, then after each interval, until aborted", async () => {

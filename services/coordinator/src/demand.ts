@@ -41,3 +41,19 @@ export function planPulls(lanes: readonly LaneState[], room: number): number[] {
     return lane.outstanding * 2 > target ? 0 : target - lane.outstanding;
   });
 }
+
+/**
+ * Messages of a lane that are taken for held when nobody could say how many are. Those that were
+ * delivered are the first of their lane; of more than so many the rest is found when its record is written.
+ */
+export const UNKNOWN_HELD_MAX = 256;
+
+/**
+ * How many messages of a lane are handed over before it is pulled from.
+ *
+ * @param held what the old leader had in hand; `undefined`: nobody could say.
+ * @param waiting all that the new consumer has.
+ */
+export function toSettle(held: number | undefined, waiting: number): number {
+  return held ?? Math.min(waiting, UNKNOWN_HELD_MAX);
+}

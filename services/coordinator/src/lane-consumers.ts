@@ -1,6 +1,12 @@
 /** The durable consumers of the task streams: one per capability and precedence. */
 import { AckPolicy, type ConsumerConfig, DeliverPolicy, ReplayPolicy } from "@nats-io/jetstream";
-import { MESH_RETRIES, MESH_TASKS, retrySubject, submitSubject } from "@swarm-mesh/protocol";
+import {
+  isCapability,
+  MESH_RETRIES,
+  MESH_TASKS,
+  retrySubject,
+  submitSubject,
+} from "@swarm-mesh/protocol";
 import { nanos } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
 
@@ -19,11 +25,20 @@ export function consumerName(capability: string, precedence: Precedence): string
   return `${precedence}-${capability}`;
 }
 
-/** Whose consumer has this name; no precedence: not one of ours. */
-export function splitName(name: string): [Precedence | undefined, string] {
+/** Which lane a consumer is of. */
+export interface LaneName {
+  readonly capability: string;
+  readonly precedence: Precedence;
+}
+
+/** Whose consumer has this name; `undefined`: not one of ours. */
+export function laneOf(name: string): LaneName | undefined {
   const dash = name.indexOf("-");
   const precedence = PRECEDENCE.find((one) => one === name.slice(0, dash));
-  return [precedence, name.slice(dash + 1)];
+  const capability = name.slice(dash + 1);
+  return precedence === undefined || !isCapability(capability)
+    ? undefined
+    : { capability, precedence };
 }
 
 function filtersOf(capability: string, precedence: Precedence): string[] {

@@ -7,24 +7,20 @@
  * a message that is lost comes back after the ack-wait: both cost time, neither loses a task.
  */
 
-import { type ConsumerInfo, JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
-import { isPassing, quickHeaders } from "@swarm-mesh/bus";
-import { isCapability, MESH_RETRIES, MESH_TASKS } from "@swarm-mesh/protocol";
-import { type Clock, type Log, type Random, retry } from "@swarm-mesh/runtime";
-import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from "nats";
+import { quickHeaders } from "@swarm-mesh/bus";
+import { Wakeup } from "@swarm-mesh/runtime";
+import { createInbox, type Msg, nanos, type Subscription } from "nats";
 import { PRECEDENCE, type Precedence } from "./backlog.ts";
 import { readAckSubject } from "./delivery-info.ts";
-import { PULL_MAX, planPulls } from "./demand.ts";
+import { PULL_MAX, planPulls, toSettle } from "./demand.ts";
 import type { Delivery } from "./held-task.ts";
-import { consumerConfig, consumerName, splitName, streamOf } from "./lane-consumers.ts";
+import { consumerName, streamOf } from "./lane-consumers.ts";
+import { LaneStore, type LaneStoreOptions } from "./lane-store.ts";
 
 /** How long a pull request stays open in the server. */
 const PULL_EXPIRES_MS = 10_000;
 /** How long a consumer in trouble, as one whose cluster elects its leader, is left alone. */
 const REST_MS = 500;
-/** Between two tries to make the consumers; every task waits for them, and there is one who asks. */
-const STORE_BACKOFF = { baseMs: 50, maxMs: 500 };
-
 interface Lane {
   readonly capability: string;
   readonly precedence: Precedence;
@@ -42,14 +38,7 @@ interface Lane {
   restUntilMs: number;
 }
 
-export interface LanesOptions {
-  readonly nc: NatsConnection;
-  readonly manager: JetStreamManager;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  /** Ends every wait for a store that does not answer. */
-  readonly signal: AbortSignal;
+export interface LanesOptions extends LaneStoreOptions {
   readonly inboxPrefix: string;
   readonly onDelivery: (delivery: Delivery) => void;
   /** Called when the last message that was in the old leader's hands has come. */
@@ -59,14 +48,17 @@ export interface LanesOptions {
 
 export class Lanes {
   readonly #options: LanesOptions;
+  readonly #store: LaneStore;
   readonly #inbox: string;
   readonly #lanes = new Map<string, readonly Lane[]>();
   readonly #opening = new Map<string, Promise<void>>();
+  readonly #lost = new Wakeup();
   #serial = 0;
   #closed = false;
 
   constructor(options: LanesOptions) {
     this.#options = options;
+    this.#store = new LaneStore(options);
     this.#inbox = createInbox(options.inboxPrefix);
   }
 
@@ -103,16 +95,14 @@ export class Lanes {
    * requests and hands what it held to us. Resolves when all of that is asked for.
    */
   async takeOver(): Promise<void> {
-    const held = new Map<string, Map<string, number>>();
-    const old: ConsumerInfo[] = [];
-    for (const info of await this.#again(() => this.#consumers())) {
-      const [precedence, capability] = splitName(info.name);
-      if (precedence === undefined || !isCapability(capability)) continue;
-      const byLane = held.get(capability) ?? new Map<string, number>();
-      held.set(capability, byLane.set(precedence, info.num_ack_pending));
-      old.push(info);
-    }
-    await inGroups(old, PRECEDENCE.length, (info) => this.#again(() => this.#delete(info)));
+    const store = this.#store;
+    const old = await store.find();
+    const held = new Map<string, Map<Precedence, number | undefined>>();
+    await inGroups(old, PRECEDENCE.length, async (lane) => {
+      const byLane = held.get(lane.capability) ?? new Map<Precedence, number | undefined>();
+      held.set(lane.capability, byLane);
+      byLane.set(lane.precedence, await store.heldOf(lane));
+    });
     await inGroups([...held], 1, ([capability, byLane]) => {
       const opening = this.#open(capability, byLane);
       this.#opening.set(capability, opening);
@@ -120,36 +110,35 @@ export class Lanes {
     });
   }
 
-  /** The consumers of all lanes there are. */
-  async #consumers(): Promise<readonly ConsumerInfo[]> {
-    const found: ConsumerInfo[] = [];
-    for (const { name } of [MESH_TASKS, MESH_RETRIES]) {
-      for await (const info of this.#options.manager.consumers.list(name)) found.push(info);
+  /**
+   * Makes every consumer anew whenever a link or a server was lost, until `signal` aborts. What was on its
+   * way to us then nobody has, and the server would give it out again only after the ack-wait.
+   */
+  async recover(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#lost.wait(signal);
+      if (signal.aborted) return;
+      this.#lost.clear();
+      const lanes = [...this.#lanes.values()].flat();
+      try {
+        await inGroups(lanes, PRECEDENCE.length, (lane) => this.#makeAnew(lane));
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+      this.#options.log.info({ unsettled: this.unsettled }, "consumers made anew");
     }
-    return found;
   }
 
-  async #delete(info: ConsumerInfo): Promise<void> {
-    const { manager, log } = this.#options;
-    await manager.consumers.delete(info.stream_name, info.name).catch((error) => {
-      // A word from the server: it is gone either way. Silence: what the old leader held stays its.
-      if (!(error instanceof JetStreamApiError) || isPassing(error)) throw error;
-      log.debug({ consumer: info.name, err: error }, "consumer was gone");
-    });
-  }
-
-  /** Asks until there is an answer: a cluster that has lost a server takes seconds to give one. */
-  #again<T>(ask: () => Promise<T>): Promise<T> {
-    const { clock, random, log, signal } = this.#options;
-    return retry(ask, {
-      ...{ clock, random, signal },
-      policy: STORE_BACKOFF,
-      retryable: (error) => {
-        if (this.#closed || !isPassing(error)) return false;
-        log.info({ err: error }, "the store is between leaders");
-        return true;
-      },
-    });
+  async #makeAnew(lane: Lane): Promise<void> {
+    const held = await this.#store.heldOf(lane);
+    // Its last words are of no interest, and nothing is asked of it.
+    lane.restUntilMs = Number.POSITIVE_INFINITY;
+    const waiting = await this.#store.makeAnew(lane);
+    if (this.#closed) return;
+    lane.restUntilMs = Number.NEGATIVE_INFINITY;
+    lane.outstanding = 0;
+    lane.waiting = waiting;
+    this.#settleLane(lane, toSettle(held, waiting));
   }
 
   /** Asks for as many tasks of the capability as there is room for. */
@@ -182,8 +171,12 @@ export class Lanes {
     }
   }
 
-  /** Forgets every open request, as the server has: its consumers are led elsewhere now, or it is new. */
+  /**
+   * Forgets every open request, as the server has: its consumers are led elsewhere now, or it is new. What
+   * it had sent is recovered when there is time, see {@link recover}.
+   */
   forgetPulls(): void {
+    this.#lost.ring();
     for (const lanes of this.#lanes.values()) {
       for (const lane of lanes) {
         lane.outstanding = 0;
@@ -199,16 +192,23 @@ export class Lanes {
     }
   }
 
-  async #open(capability: string, unsettled: ReadonlyMap<string, number>): Promise<void> {
+  /** `held`: what an old leader had in hand, of each lane that was there. */
+  async #open(
+    capability: string,
+    held: ReadonlyMap<Precedence, number | undefined>,
+  ): Promise<void> {
+    const store = this.#store;
     const waiting = await Promise.all(
-      PRECEDENCE.map((precedence) =>
-        this.#again(() => this.#ensureConsumer(capability, precedence)),
-      ),
+      PRECEDENCE.map((precedence) => {
+        const lane = { capability, precedence };
+        return held.has(precedence) ? store.makeAnew(lane) : store.make(lane);
+      }),
     );
     if (this.#closed) return;
     const lanes = PRECEDENCE.map((precedence, index) => {
-      const lane = this.#subscribe(capability, precedence, unsettled.get(precedence) ?? 0);
+      const lane = this.#subscribe(capability, precedence);
       lane.waiting = waiting[index] ?? 0;
+      if (held.has(precedence)) lane.unsettled = toSettle(held.get(precedence), lane.waiting);
       return lane;
     });
     this.#lanes.set(capability, lanes);
@@ -217,22 +217,7 @@ export class Lanes {
     }
   }
 
-  /** Creates the consumer when it is missing; how many tasks wait for it. */
-  async #ensureConsumer(capability: string, precedence: Precedence): Promise<number> {
-    const config = consumerConfig(capability, precedence);
-    const { manager } = this.#options;
-    const stream = streamOf(precedence);
-    try {
-      return (await manager.consumers.add(stream, config)).num_pending;
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError) || isPassing(error)) throw error;
-      // A consumer of an older version differs: its messages wait in the stream, so it can go.
-      await manager.consumers.delete(stream, consumerName(capability, precedence));
-      return (await manager.consumers.add(stream, config)).num_pending;
-    }
-  }
-
-  #subscribe(capability: string, precedence: Precedence, unsettled: number): Lane {
+  #subscribe(capability: string, precedence: Precedence): Lane {
     const reply = `${this.#inbox}.${(this.#serial++).toString(36)}`;
     const subscription = this.#options.nc.subscribe(`${reply}.*`, {
       callback: (error, message) => {
@@ -254,7 +239,7 @@ export class Lanes {
       waiting: 0,
       delivered: 0,
       pulledAtMs: 0,
-      unsettled,
+      unsettled: 0,
       restUntilMs: Number.NEGATIVE_INFINITY,
     };
     return lane;
@@ -298,7 +283,7 @@ export class Lanes {
       }
       return;
     }
-    if (code === 100) return;
+    if (code === 100 || lane.restUntilMs === Number.POSITIVE_INFINITY) return;
     const { clock, log } = this.#options;
     const now = clock.elapsed();
     // Said once for as long as it lasts.

@@ -14,8 +14,8 @@ import {
   type LeaseOptions,
   leaseRenewals,
   serve,
+  watchForgetting,
   watchLink,
-  watchServers,
 } from "@swarm-mesh/bus";
 import type { ServiceDefinition, ServiceDeps } from "@swarm-mesh/process";
 import {
@@ -195,7 +195,7 @@ class Replica {
   /** Takes the lease if it may be free; rejects when the store does not say whose it is. */
   async #reach(): Promise<Lease | undefined> {
     const { instance } = this.#deps;
-    const entry = await this.#leaseBucket.read(LEASE_KEY);
+    const entry = await this.#leaseBucket.readSoon(LEASE_KEY);
     let decision = decideLease(entry, instance, undefined);
     if (decision.kind === "follow" && (await this.#isDead(decision.leader.instance))) {
       decision = decideLease(entry, instance, decision.leader.instance);
@@ -331,17 +331,12 @@ class Replica {
    */
   followLink(signal: AbortSignal): Promise<void> {
     const { nc, replicas } = this.#deps;
+    const onLink = (up: boolean): void => {
+      if (!up && replicas === 1) this.#lease?.drop();
+    };
     return together(signal, [
-      (inner) =>
-        watchLink(
-          nc,
-          (up) => {
-            if (!up && replicas === 1) this.#lease?.drop();
-            if (up) this.#onServers();
-          },
-          inner,
-        ),
-      (inner) => watchServers(nc, () => this.#onServers(), inner),
+      (inner) => watchLink(nc, onLink, inner),
+      (inner) => watchForgetting(nc, () => this.#onServers(), inner),
     ]);
   }
 

@@ -96,8 +96,7 @@ export class Term {
       onSettled: () => this.#settle(),
       onBug: (error) => this.#broken.reject(error),
     });
-    const records = this.#records;
-    this.#auditor = options.auditor(() => records.newestRevision);
+    this.#auditor = options.auditor(() => this.#records.newestRevision);
     this.#snapshot = new Snapshot({ instance: deps.instance, epoch }, fleet);
     const shared = { ...deps, meters, config, epoch, fleet, records: this.#records };
     this.#dispatcher = new Dispatcher({
@@ -166,7 +165,7 @@ export class Term {
     return { settled, tasks: this.#tasks, delivered: (...lane) => this.#lanes.delivered(...lane) };
   }
 
-  /** The server is another one, or the servers are fewer: what it was asked for before, it has forgotten. */
+  /** The server is another one, or the servers are fewer: what was on its way there and back may be lost. */
   onServers(): void {
     if (this.#ended.signal.aborted) return;
     this.#lanes.forgetPulls();
@@ -186,7 +185,7 @@ export class Term {
     this.#tookOver = true;
     this.#settle();
     deps.log.info({ unsettled: this.#lanes.unsettled }, "took over");
-    await aborted(signal);
+    await this.#lanes.recover(signal);
   }
 
   /**
@@ -194,13 +193,14 @@ export class Term {
    * use are known: those who waited for it may go on.
    */
   #settle(): void {
-    if (this.#settled || !this.#tookOver) return;
-    if (this.#lanes.unsettled > 0 || this.#examining > 0) return;
-    this.#settled = true;
-    const { deps, meters } = this.#options;
-    deps.log.info({ tasks: this.#tasks.size }, "settled");
-    meters.takeover.observeMs(deps.clock.elapsed() - this.#beganAtMs);
-    this.#dispatcher.pump([...this.#options.fleet.capabilities()]);
+    if (!this.#settled) {
+      if (!this.#tookOver || this.#lanes.unsettled > 0 || this.#examining > 0) return;
+      this.#settled = true;
+      const { deps, meters } = this.#options;
+      deps.log.info({ tasks: this.#tasks.size }, "settled");
+      meters.takeover.observeMs(deps.clock.elapsed() - this.#beganAtMs);
+      this.#dispatcher.pump([...this.#options.fleet.capabilities()]);
+    }
     this.#replenishAll();
   }
 

@@ -2,7 +2,7 @@ import { STRATEGIES } from "@swarm-mesh/protocol";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Backlog, type Precedence, type Waiting } from "../src/backlog.ts";
-import { PROBE_MAX, PULL_MAX, planPulls } from "../src/demand.ts";
+import { PROBE_MAX, PULL_MAX, planPulls, toSettle, UNKNOWN_HELD_MAX } from "../src/demand.ts";
 import { type Candidate, choose, type Wish } from "../src/routing.ts";
 
 const candidate = (id: string, more: Partial<Candidate> = {}): Candidate => ({
@@ -104,6 +104,17 @@ describe("choose", () => {
         },
       ),
     );
+  });
+});
+
+describe("toSettle", () => {
+  test.each([
+    ["what the old leader had, whatever waits", 3, 1_000, 3],
+    ["nothing, when it had nothing", 0, 1_000, 0],
+    ["all there is, when nobody can say", undefined, 7, 7],
+    ["the first of many, when nobody can say", undefined, 1_000_000, UNKNOWN_HELD_MAX],
+  ])("%s", (_, held, waiting, expected) => {
+    expect(toSettle(held, waiting)).toBe(expected);
   });
 });
 

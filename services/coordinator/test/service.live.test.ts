@@ -19,6 +19,7 @@ import {
   TaskRecord,
 } from "@swarm-mesh/protocol";
 import { type Deps, test } from "@swarm-mesh/testkit";
+import { createInbox } from "nats";
 import { expect } from "vitest";
 import { Config } from "../src/config.ts";
 import { coordinator } from "../src/service.ts";
@@ -260,6 +261,34 @@ test("a new leader leaves what it adopts to a node that nobody hears at that mom
   expect(question).toMatchObject({ id: "a", attempt: 1 });
   expect(question.epoch).toBeGreaterThan(given.epoch);
   expect(await n1.report(given, { ok: true, result: 1 })).toBe("recorded");
+});
+
+test("on a cluster, what was lost on its way to the leader comes again with the link", async ({
+  deps,
+  run,
+}) => {
+  run(start({ ...deps, replicas: 3 }, "c1", { leaderLeaseTtlMs: 12_000 }));
+  const n1 = await PlainNode.join(deps, "n1", { slots: 1 });
+  await submit(deps, "mesh.tasks.submit.echo", "first");
+  const first = await n1.next();
+  // Delivered, as the server knows, and in nobody's hands.
+  await submit(deps, "mesh.tasks.submit.echo", "lost", { [Header.msgId]: "lost" });
+  const pull = "$JS.API.CONSUMER.MSG.NEXT.MESH_TASKS.normal-echo";
+  const reply = createInbox();
+  const taken = deps.nc.subscribe(reply, { max: 1 });
+  deps.nc.publish(pull, '{"batch":1,"no_wait":true}', { reply });
+  for await (const delivered of taken) expect(delivered.string()).toBe("lost");
+  await n1.report(first, { ok: true, result: 1 });
+
+  await deps.nc.reconnect();
+
+  const given = await n1.next();
+  expect(given).toMatchObject({ id: "lost", attempt: 1, payload: "lost" });
+  expect(await n1.report(given, { ok: true, result: 2 })).toBe("recorded");
+  const isSettled = async () =>
+    (await deps.manager.streams.info("MESH_TASKS")).state.messages === 0;
+  while (!(await isSettled())) await deps.clock.sleep(20);
+  expect(n1.unseen).toBe(0);
 });
 
 test("a new leader moves what a dead node had", async ({ deps, run }) => {
