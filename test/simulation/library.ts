@@ -2,6 +2,7 @@
  * The client library as a leader's term uses it: a connection, a JetStream manager and a requester,
  * over the simulated network and store. The term above it is the coordinator's own code, as it is.
  */
+import { JetStreamApiError } from "@nats-io/jetstream";
 import { MESH_TASKS, type Outcome, type OutcomeBatch, tokenOf } from "@swarm-mesh/protocol";
 import type { Log } from "@swarm-mesh/runtime";
 import { headers, type MsgHdrs } from "nats";
@@ -18,6 +19,7 @@ type Callback = (error: null, message: unknown) => void;
 const API_TIMEOUT_MS = 2_000;
 /** How the library's errors are told from silence does not matter here: there is only silence. */
 const SILENCE = "the store did not answer";
+const CONSUMER_NOT_FOUND = { code: 404, err_code: 10014, description: "consumer not found" };
 
 /** What a term of this process is given. */
 export function termDeps(host: Host): Deps {
@@ -85,11 +87,19 @@ class Library {
         payload: unknown,
         options: { readonly reply?: string; readonly headers?: MsgHdrs } = {},
       ) => this.#publish(subject, payload, options),
+      // A leader asks for nothing else: the names of a stream's consumers.
+      request: async (subject: string) => {
+        const consumers = await this.#ask(() => [
+          ...this.#stream(subject.split(".").at(-1) ?? "").consumers.keys(),
+        ]);
+        return { data: bytesOf({ total: consumers.length, consumers }) };
+      },
     };
   }
 
   manager(): object {
     return {
+      getOptions: () => ({}),
       streams: {
         getMessage: (stream: string, query: Query) => this.#ask(() => this.#stored(stream, query)),
         deleteMessage: (stream: string, seq: number) =>
@@ -106,7 +116,11 @@ class Library {
           }),
       },
       consumers: {
-        list: (stream: string) => this.#consumers(stream),
+        info: async (stream: string, name: string) => {
+          const found = await this.#ask(() => this.#stream(stream).consumers.get(name));
+          if (found === undefined) throw new JetStreamApiError(CONSUMER_NOT_FOUND);
+          return { num_ack_pending: found.ackPending };
+        },
         delete: (stream: string, name: string) =>
           this.#ask(() => {
             this.#stream(stream).deleteConsumer(name);
@@ -214,16 +228,6 @@ class Library {
 
   #inbox(reply: string): Callback | undefined {
     return this.#inboxes.get(reply.slice(0, reply.lastIndexOf(".")));
-  }
-
-  async *#consumers(stream: string): AsyncGenerator<object> {
-    yield* await this.#ask(() =>
-      [...this.#stream(stream).consumers].map(([name, { ackPending }]) => ({
-        stream_name: stream,
-        name,
-        num_ack_pending: ackPending,
-      })),
-    );
   }
 
   #stored(stream: string, query: Query): object | null {

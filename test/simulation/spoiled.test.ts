@@ -43,7 +43,7 @@ const SPOILED: readonly Spoiled[] = [
   {
     what: "the outcome of an earlier try is taken for the current one's",
     rule: "result-is-of-its-attempt",
-    from: 108,
+    from: 146,
     instead: [
       LIFECYCLE,
       {
