@@ -208,16 +208,14 @@ const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
 
 describe("a single corruption is caught", () => {
   test.each(Object.entries(CORRUPTIONS))("%s", (_, corrupt) => {
-    let corrupted = 0;
     fc.assert(
       fc.property(histories, fc.nat(), (lines, seed) => {
         const broken = corrupt(lines, (values) => values[seed % Math.max(1, values.length)]);
-        if (broken === undefined) return;
-        corrupted++;
+        // A history without what is to be corrupted is not counted: another one is drawn.
+        fc.pre(broken !== undefined);
         expect(violationsOf(broken)).not.toEqual([]);
       }),
-      { numRuns: 25 },
+      { numRuns: 10 },
     );
-    expect(corrupted).toBeGreaterThan(0);
   });
 });
