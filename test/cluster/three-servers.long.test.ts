@@ -60,6 +60,13 @@ test("a server that is parted from the others refuses, and they go on", async ({
   // It was restarted last, so that nobody is connected to it but who is told to.
   run.kill("n3");
   await run.mesh.startNode("n3", { url });
+  // It is left alone for a moment, as the one that was killed under its id.
+  let probes = 0;
+  await until("n3 is given tasks", async () => {
+    const id = `probe${probes++}`;
+    await run.submit(id, 10);
+    return (await run.client.wait(id)).node === "n3";
+  });
   const nc = await run.mesh.connect("client", [url]);
   const hasty = new MeshClient(nc, { deadlineMs: IMPATIENCE_MS });
   const admin = await run.mesh.connect("admin", [url]);
