@@ -21,6 +21,7 @@ import { LaneStore, type LaneStoreOptions } from "./lane-store.ts";
 const PULL_EXPIRES_MS = 10_000;
 /** How long a consumer in trouble, as one whose cluster elects its leader, is left alone. */
 const REST_MS = 500;
+
 interface Lane {
   readonly capability: string;
   readonly precedence: Precedence;
