@@ -99,7 +99,6 @@ class Library {
 
   manager(): object {
     return {
-      getOptions: () => ({}),
       streams: {
         getMessage: (stream: string, query: Query) => this.#ask(() => this.#stored(stream, query)),
         deleteMessage: (stream: string, seq: number) =>

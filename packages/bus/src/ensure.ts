@@ -86,6 +86,14 @@ export function isPassing(error: unknown): boolean {
  */
 const PASSING_CODES = new Set([10004, 10005, 10008, 10009, 10023, 10074, 10058, 10118, 10119]);
 
+/** JetStream's code for `consumer not found`. */
+const CONSUMER_NOT_FOUND = 10014;
+
+/** Does the server say that there is no such consumer? */
+export function isNoConsumer(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND;
+}
+
 /** A server that takes less would cut off whoever submits a task of the size that is allowed. */
 const MESSAGE_MIN_BYTES = PAYLOAD_MAX_BYTES;
 

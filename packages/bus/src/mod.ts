@@ -10,6 +10,7 @@ export {
 export { AuditQueue } from "./audit-queue.ts";
 export { AuditError, AuditTrail, askerOf } from "./audit-trail.ts";
 export {
+  API_TIMEOUT_MS,
   ASK_AGAIN_MS,
   Bucket,
   bucketStream,
@@ -29,6 +30,7 @@ export {
   atLeast,
   driftOf,
   ensureStores,
+  isNoConsumer,
   isPassing,
   SERVER_VERSION_MIN,
   StoreMismatchError,

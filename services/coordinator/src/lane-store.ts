@@ -3,7 +3,7 @@
  * has lost a server takes seconds to give an answer.
  */
 import { JetStreamApiError, type JetStreamManager } from "@nats-io/jetstream";
-import { ASK_AGAIN_MS, isPassing } from "@swarm-mesh/bus";
+import { API_TIMEOUT_MS, ASK_AGAIN_MS, isNoConsumer, isPassing } from "@swarm-mesh/bus";
 import { decode, MESH_RETRIES, MESH_TASKS } from "@swarm-mesh/protocol";
 import { type Clock, hedged, type Log, type Random, retry, within } from "@swarm-mesh/runtime";
 import { type NatsConnection, TimeoutError } from "nats";
@@ -14,9 +14,6 @@ import { consumerConfig, consumerName, type LaneName, laneOf, streamOf } from ".
 const STORE_BACKOFF = { baseMs: 50, maxMs: 500 };
 /** How long a consumer's leader is waited for; those that have one answer within milliseconds. */
 const LEADERLESS_MS = 500;
-/** How long the server may take for an answer, where the manager has no opinion. */
-const API_TIMEOUT_MS = 2_000;
-const CONSUMER_NOT_FOUND = 10014;
 
 export interface LaneStoreOptions {
   readonly nc: NatsConnection;
@@ -78,13 +75,14 @@ export class LaneStore {
   }
 
   async #names(stream: string): Promise<readonly string[]> {
-    const { nc, manager } = this.#options;
-    const { timeout = API_TIMEOUT_MS } = manager.getOptions();
+    const { nc } = this.#options;
     const found: string[] = [];
     for (;;) {
       // By name: a list with what is known of each waits 4 s for all that have no leader.
       const subject = `$JS.API.CONSUMER.NAMES.${stream}`;
-      const reply = await nc.request(subject, `{"offset":${found.length}}`, { timeout });
+      const reply = await nc.request(subject, `{"offset":${found.length}}`, {
+        timeout: API_TIMEOUT_MS,
+      });
       const page = decode(Names, reply.data);
       if (!page.ok) throw new Error(`names of the consumers of ${stream}: ${page.problem}`);
       const { consumers, error, total = 0 } = page.value;
@@ -103,7 +101,7 @@ export class LaneStore {
       if (replicas > 1 && !info.cluster?.leader) throw new TimeoutError();
       return info.num_ack_pending;
     } catch (error) {
-      if (isGone(error)) return 0;
+      if (isNoConsumer(error)) return 0;
       throw error;
     }
   }
@@ -124,7 +122,7 @@ export class LaneStore {
         await clock.sleep(ASK_AGAIN_MS, inner);
         if (inner.aborted) throw new TimeoutError();
         const look = manager.consumers.info(stream, name);
-        isThere = !(await look.then(() => false, isGone));
+        isThere = !(await look.then(() => false, isNoConsumer));
       }
     };
     await within(signal, (inner) => Promise.race([deleted, seenGone(inner)]));
@@ -163,8 +161,4 @@ export class LaneStore {
       },
     });
   }
-}
-
-function isGone(error: unknown): boolean {
-  return error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND;
 }

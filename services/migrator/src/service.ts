@@ -10,12 +10,11 @@ import {
   type ConsumerConfig,
   type ConsumerMessages,
   DeliverPolicy,
-  JetStreamApiError,
   type JsMsg,
   jetstream,
   ReplayPolicy,
 } from "@nats-io/jetstream";
-import { ask, driftOf, StoreMismatchError, serve } from "@swarm-mesh/bus";
+import { ask, driftOf, isNoConsumer, StoreMismatchError, serve } from "@swarm-mesh/bus";
 import type { ServiceDefinition, ServiceDeps } from "@swarm-mesh/process";
 import {
   decode,
@@ -63,7 +62,6 @@ const PULL_MS = 10_000;
  * anew: a pull ends without a word with the server that led the consumer.
  */
 const HEARD_EVERY_MS = 1_000;
-const CONSUMER_NOT_FOUND = 10014;
 
 export type MigratorDeps = Omit<ServiceDeps, "log"> & { readonly log: Log };
 
@@ -293,7 +291,7 @@ class Migrator {
     const { manager } = this.#deps;
     const wanted = consumerConfig(this.#config);
     const found = await manager.consumers.info(MESH_EVENTS.name, CONSUMER).catch((error) => {
-      if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND) return undefined;
+      if (isNoConsumer(error)) return undefined;
       throw error;
     });
     if (found === undefined) {
